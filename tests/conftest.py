@@ -1,0 +1,32 @@
+"""Fixtures shared by all tests; every annotation of the package is checked at run time."""
+
+import os
+import sys
+from pathlib import Path
+
+import jaxtyping
+import pytest
+
+# The import hook must be in place before the first `import widthwise`.
+if "widthwise" in sys.modules:  # pragma: no cover
+    raise RuntimeError("import widthwise only after conftest has installed the jaxtyping hook")
+jaxtyping.install_import_hook("widthwise", "beartype.beartype").__enter__()
+
+import torch
+
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
+
+SHARED = Path(os.environ.get("WIDTHWISE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data and trained networks beside the checkout."""
+    if not (SHARED / "data" / "cifar10-jpeg" / "train.parquet").exists():
+        pytest.skip(f"needs the data and models beside the checkout, in {SHARED} (set WIDTHWISE_SHARED)")
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
