@@ -1,0 +1,95 @@
+"""How much each channel matters: one score per channel, higher is kept first.
+
+A channel may run through several layers (a residual stream); its score is the sum over the filters that make it, so
+coupled members rank together. The functions here know axes and roles only; callers use ``graph.importance("l1")``
+and ``graph.taylor(batches)``.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor, nn
+
+__all__ = ["SCORES", "Importance", "gradient_products", "sum_over_members"]
+
+Importance = Literal["l1", "l2", "geometric_median", "bn_scale", "random"]
+
+Rows = Callable[[Tensor], Tensor]
+"""A score per row: float64 [positions, rest] to float64 [positions]."""
+
+
+def _l1(rows: Tensor) -> Tensor:
+    """Sum of absolute weights (Li et al. 2017)."""
+    return rows.abs().sum(1)
+
+
+def _l2(rows: Tensor) -> Tensor:
+    """Euclidean norm."""
+    return torch.linalg.vector_norm(rows, dim=1)
+
+
+def _geometric_median(rows: Tensor) -> Tensor:
+    """Sum of the distances to the other filters of the layer (FPGM, He et al. 2019, eq. 5)."""
+    return torch.cdist(rows, rows).sum(1)
+
+
+SCORES: dict[Importance, tuple[str, Rows]] = {
+    "l1": ("out", _l1),
+    "l2": ("out", _l2),
+    "geometric_median": ("out", _geometric_median),
+    "bn_scale": ("norm", _l1),  # network slimming, Liu et al. 2017
+}
+"""Which axes each importance reads, and its score per filter. ``random`` reads none."""
+
+
+def sum_over_members(
+    tensors: Mapping[str, Tensor],
+    axes: Mapping[tuple[str, int], Tensor],
+    roles: Mapping[tuple[str, int], Any],
+    role: str,
+    score: Rows,
+    num_channels: int,
+) -> tuple[Float64[Tensor, "channels"], Tensor]:
+    """Score the rows of every axis with that role and add them up per channel.
+
+    Returns:
+        float64 [channels], and bool [channels]: whether any axis scored the channel.
+    """
+    scores = torch.zeros(num_channels, dtype=torch.float64)
+    seen = torch.zeros(num_channels, dtype=torch.bool)
+    for (name, dim), ids in axes.items():
+        if roles.get((name, dim)) == role and name in tensors:
+            rows = tensors[name].detach().to("cpu", torch.float64).movedim(dim, 0).reshape(len(ids), -1)
+            kept = ids >= 0
+            scores.index_add_(0, ids[kept], score(rows)[kept])
+            seen[ids[kept]] = True
+    return scores, seen
+
+
+def gradient_products(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], loss: Callable[[Any, Tensor], Tensor]
+) -> dict[str, Tensor]:
+    """Weight times gradient of the summed loss, per parameter; modes and ``requires_grad`` as before after."""
+    weights = {n: p for n, p in model.named_parameters() if p.is_floating_point()}
+    training = {m: m.training for m in model.modules()}
+    wanted = {n: p.requires_grad for n, p in weights.items()}
+    total = {n: torch.zeros_like(p) for n, p in weights.items()}
+    try:
+        model.eval()
+        for parameter in weights.values():
+            parameter.requires_grad_(True)
+        with torch.enable_grad():
+            for images, labels in batches:
+                value = loss(model(images), labels)
+                found = torch.autograd.grad(value, list(weights.values()), allow_unused=True)
+                for name, gradient in zip(weights, found, strict=True):
+                    if gradient is not None:
+                        total[name] += gradient
+    finally:
+        for module, flag in training.items():
+            module.training = flag
+        for name, parameter in weights.items():
+            parameter.requires_grad_(wanted[name])
+    return {n: weights[n].detach() * total[n] for n in weights}

@@ -1,0 +1,120 @@
+"""What else changes in a module when its tensors become smaller: the sizes that it keeps in attributes.
+
+One visible table, used for good (materialise, load) and for a moment (shared).
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+
+__all__ = ["ATTRIBUTES", "attribute_changes", "resized_copy", "tensors_of"]
+
+Shapes = Mapping[str, torch.Size]
+"""Shape of each tensor of one module, by its local name."""
+
+
+def _convolution(module: _ConvNd, old: Shapes, new: Shapes) -> dict[str, object]:
+    """Channels in and out; the number of groups follows where each channel is its own group."""
+    transposed, groups = module.transposed, module.groups
+    axis = 0 if transposed else 1
+    per_group = old["weight"][1] if not transposed else old["weight"][0] // groups
+    if groups > 1 and per_group == 1:
+        groups = groups * new["weight"][0] // old["weight"][0]
+    outer, inner = new["weight"][0], new["weight"][1]
+    if axis == 0:
+        return {"groups": groups, "in_channels": outer, "out_channels": inner * groups}
+    return {"groups": groups, "in_channels": inner * groups, "out_channels": outer}
+
+
+def _linear(module: nn.Linear, old: Shapes, new: Shapes) -> dict[str, object]:
+    return {"out_features": new["weight"][0], "in_features": new["weight"][1]}
+
+
+def _norm(module: _NormBase, old: Shapes, new: Shapes) -> dict[str, object]:
+    sizes = [new[name][0] for name in ("weight", "running_mean") if name in new]
+    return {"num_features": sizes[0]} if sizes else {}
+
+
+def _layer_norm(module: nn.LayerNorm, old: Shapes, new: Shapes) -> dict[str, object]:
+    return {"normalized_shape": tuple(new["weight"])} if "weight" in new else {}
+
+
+def _group_norm(module: nn.GroupNorm, old: Shapes, new: Shapes) -> dict[str, object]:
+    if "weight" not in new:
+        return {}
+    size = new["weight"][0]
+    return {
+        "num_channels": size,
+        "num_groups": size if module.num_groups == module.num_channels else module.num_groups,
+    }
+
+
+def _prelu(module: nn.PReLU, old: Shapes, new: Shapes) -> dict[str, object]:
+    return {"num_parameters": new["weight"][0]}
+
+
+def _embedding(module: nn.Embedding, old: Shapes, new: Shapes) -> dict[str, object]:
+    return {"embedding_dim": new["weight"][1]}
+
+
+ATTRIBUTES: dict[type[nn.Module], Callable[..., dict[str, object]]] = {
+    _ConvNd: _convolution,
+    nn.Linear: _linear,
+    _NormBase: _norm,
+    nn.LayerNorm: _layer_norm,
+    nn.GroupNorm: _group_norm,
+    nn.PReLU: _prelu,
+    nn.Embedding: _embedding,
+}
+"""Attributes of each type of module as a function of the old and new shapes of its tensors."""
+
+
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters, then buffers, by name; a tensor with several names appears under the first."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def attribute_changes(model: nn.Module, old: Shapes, new: Shapes) -> Iterator[tuple[nn.Module, str, object]]:
+    """Every attribute of every module that no longer fits: (module, attribute, new value).
+
+    Args:
+        model: the model whose modules are looked at.
+        old: shape of each tensor as built, by full name.
+        new: shape of each tensor now.
+    """
+    names = {id(t): n for n, t in tensors_of(model).items()}
+    for module in model.modules():
+        rule = next((r for kind, r in ATTRIBUTES.items() if isinstance(module, kind)), None)
+        if rule is None:
+            continue
+        direct = dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
+        local = {n: names[id(t)] for n, t in direct.items() if id(t) in names}
+        before, after = ({n: shapes[full] for n, full in local.items()} for shapes in (old, new))
+        if before != after:
+            for attribute, value in rule(module, before, after).items():
+                if getattr(module, attribute) != value:
+                    yield module, attribute, value
+
+
+def resized_copy(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """A copy of the model that owns ``tensors`` in place of its own; attributes follow their shapes.
+
+    The model's own tensors are not copied. Tied parameters stay tied, ``requires_grad`` is kept.
+    """
+    mine = tensors_of(model)
+    memo: dict[int, object] = {}
+    for name, tensor in mine.items():
+        new = tensors[name]
+        if isinstance(tensor, nn.Parameter):
+            new = nn.Parameter(new, requires_grad=tensor.requires_grad)
+        memo[id(tensor)] = new
+    small = copy.deepcopy(model, memo)
+    old = {n: t.shape for n, t in mine.items()}
+    new_shapes = {n: t.shape for n, t in tensors.items()}
+    for module, attribute, value in list(attribute_changes(small, old, new_shapes)):
+        setattr(module, attribute, value)
+    return small

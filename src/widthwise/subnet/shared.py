@@ -1,0 +1,53 @@
+"""A sub-network on slices of its parent's parameters: gradients land in the parent."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from widthwise.channels.graph import ChannelGraph
+from widthwise.channels.subnet import Subnet
+from widthwise.subnet.materialize import kept_positions, slice_axes
+from widthwise.subnet.resize import attribute_changes, tensors_of
+
+__all__ = ["shared"]
+
+
+class shared:  # noqa: N801 - reads as the function that it is to its callers
+    """``shared(model, graph, subnet)(*inputs)``: run the sub-network with the parent's own parameters.
+
+    Any traced network is a super-net this way, without special layers. The parent's batch-norm statistics are
+    sliced copies: in training mode the sub-network normalises with its batch, and the parent's statistics stay as
+    they are. While a call runs, the parent's attributes (a depthwise convolution's number of groups) are changed, so
+    two threads must not run one parent at once.
+    """
+
+    def __init__(self, model: nn.Module, graph: ChannelGraph, subnet: Subnet) -> None:
+        self._model = model
+        self._kept = kept_positions(graph, subnet)
+        tensors = tensors_of(model)
+        old = {name: tensor.shape for name, tensor in tensors.items()}
+        new = {name: slice_axes(tensor.detach(), name, self._kept).shape for name, tensor in tensors.items()}
+        self._changes = [(m, a, getattr(m, a), value) for m, a, value in attribute_changes(model, old, new)]
+
+    def parameters(self) -> dict[str, Tensor]:
+        """The slices, by name: views or copies through which gradients reach the parent."""
+        buffers = {name: b.detach().clone() for name, b in self._model.named_buffers()}
+        tensors = {**dict(self._model.named_parameters()), **buffers}
+        return {name: slice_axes(tensor, name, self._kept) for name, tensor in tensors.items()}
+
+    @contextmanager
+    def _resized(self) -> Iterator[None]:
+        try:
+            for module, attribute, _, value in self._changes:
+                setattr(module, attribute, value)
+            yield
+        finally:
+            for module, attribute, value, _ in self._changes:
+                setattr(module, attribute, value)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with self._resized():
+            return functional_call(self._model, self.parameters(), args, kwargs)

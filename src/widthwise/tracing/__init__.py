@@ -1,0 +1,5 @@
+"""From a model and an example to a proved channel graph."""
+
+from widthwise.tracing.trace import trace
+
+__all__ = ["trace"]

@@ -1,0 +1,156 @@
+"""Rules of the operations that sum over an axis: convolutions and matrix products.
+
+They create the channels of their output axis and consume those of their input axis. The input axis of a weight is
+where a removed channel can be silenced exactly (its input weights are zero), so only what is consumed by a weight
+can be pruned; a product of two activations over channels is pinned. They are also what costs multiply-adds.
+"""
+
+from math import prod
+
+from torch import Tensor
+
+from widthwise.tracing.flow import Call, Flow, Rule
+from widthwise.tracing.labels import along, empty_vector, place
+
+__all__ = ["CONTRACTIONS"]
+
+_SPACE = "varies along space or batch where a convolution expects channels"
+
+
+def _convolution(flow: Flow, call: Call) -> None:
+    """Convolution, plain, grouped, depthwise or transposed."""
+    x, weight, bias = call["input"], call["weight"], call["bias"]
+    groups, transposed = call["groups"], call["transposed"]
+    incoming = flow.axis(x, 1, _SPACE)
+    rows, columns = (flow.axis(weight, d, "is a convolution kernel of unusual shape") for d in (0, 1))
+    space = x.shape[2:] if transposed else call.out.shape[2:]
+    flow.count(x.shape[0] * prod(space) * prod(weight.shape[2:]), rows, columns)
+    for layer in flow.layers(weight):
+        if any(along(layer, d) for d in range(2, weight.ndim)):
+            flow.windows.append(layer.reshape(-1))
+    consumed, produced = (rows, columns) if transposed else (columns, rows)
+    if groups > 1 and weight.shape[1 if not transposed else 0] == (1 if not transposed else groups):
+        outgoing = _depthwise(flow, incoming, consumed, produced, groups, transposed)
+    else:
+        outgoing = _grouped(flow, incoming, consumed, produced, groups, transposed)
+    if bias is not None:
+        flow.unite(flow.axis(bias, 0, "is a bias"), outgoing, "is added to channels that cannot be removed")
+    flow.put(call.out, place(outgoing, call.out.ndim, 1))
+
+
+def _grouped(flow: Flow, incoming: Tensor, consumed: Tensor, produced: Tensor, groups: int, transposed: bool) -> Tensor:
+    """Position ``j`` of every convolution group goes with position ``j`` of the others."""
+    incoming = incoming.reshape(groups, -1)
+    fixed = "reads channels that cannot be removed"
+    if transposed:
+        consumed = consumed.reshape(groups, -1)
+        flow.unite(consumed, consumed[:1], fixed)
+        produced = produced.repeat(groups)
+    flow.unite(incoming, consumed.reshape(-1, incoming.shape[1]), fixed)
+    if not transposed:
+        blocks = produced.reshape(groups, -1)
+        flow.unite(blocks, blocks[:1], "is a convolution group beside pinned ones")
+    flow.consumers.append(consumed.reshape(-1))
+    flow.producers.append(produced)
+    return produced
+
+
+def _depthwise(
+    flow: Flow, incoming: Tensor, consumed: Tensor, produced: Tensor, groups: int, transposed: bool
+) -> Tensor:
+    """Each channel has filters of its own: they go with it, and the number of groups follows."""
+    reason = "filters channels that cannot be removed"
+    if transposed:
+        flow.unite(consumed, incoming, reason)
+        flow.producers.append(consumed)
+        flow.pin(produced, "is the multiplier of a depthwise convolution")
+        return incoming.repeat_interleave(len(produced))
+    multiplier = len(produced) // groups
+    flow.unite(produced, incoming.repeat_interleave(multiplier), reason)
+    flow.producers.append(produced)
+    return produced
+
+
+def _product(flow: Flow, a: Tensor, b: Tensor, out: Tensor) -> None:
+    """``[..., m, k] @ [..., k, n]``: ``k`` is consumed, ``m`` and ``n`` pass on."""
+    why = "is multiplied over mixed dimensions"
+    left, right = flow.axis(a, a.ndim - 1, why), flow.axis(b, b.ndim - 2, why)
+    if flow.is_weight(a) == flow.is_weight(b):
+        for nodes in (left, right):
+            flow.pin(nodes, "is summed over in a product of two activations")
+    flow.unite(left, right, "is summed over together with positions that cannot be removed")
+    if flow.is_weight(b):
+        flow.consumers.append(right)
+        flow.producers.append(flow.axis(b, b.ndim - 1, why))
+    elif flow.is_weight(a):
+        flow.consumers.append(left)
+        flow.producers.append(flow.axis(a, a.ndim - 2, why))
+    rows, columns = _passing(flow, a, a.ndim - 1, out), _passing(flow, b, b.ndim - 2, out)
+    merged = rows + [layer for layer in columns if not any(_overlap(layer, row) for row in rows)]
+    for layer in columns:
+        for row in rows:
+            if _overlap(layer, row):
+                flow.unite(layer, row, why)
+    flow.put(out, *merged)
+    flow.count(prod(out.shape[:-2]), _rows(flow, a, -2), left.maximum(right), _rows(flow, b, -1))
+
+
+def _rows(flow: Flow, tensor: Tensor, dim: int) -> Tensor:
+    """The nodes along an axis that passes through a product; zeros where it is fixed or mixed."""
+    dim %= tensor.ndim
+    layers = [x for x in flow.layers(tensor) if along(x, dim)]
+    alone = len(layers) == 1 and sum(along(layers[0], d) for d in range(tensor.ndim)) == 1
+    return flow.axis(tensor, dim, "") if alone else empty_vector(tensor.shape[dim])
+
+
+def _passing(flow: Flow, tensor: Tensor, contracted: int, out: Tensor) -> list[Tensor]:
+    """The layers of an operand that do not lie along the contracted axis."""
+    return [x for x in flow.layers(tensor) if not along(x, contracted) and x.ndim == out.ndim]
+
+
+def _overlap(a: Tensor, b: Tensor) -> bool:
+    return any(along(a, d) and along(b, d) for d in range(a.ndim))
+
+
+def _mm(flow: Flow, call: Call) -> None:
+    _product(flow, call["self"], call["mat2"], call.out)
+
+
+def _addmm(flow: Flow, call: Call) -> None:
+    """A product plus a bias along its last axis."""
+    first, second = (call["mat1"], call["mat2"]) if "mat1" in call.arguments else (call["batch1"], call["batch2"])
+    _product(flow, first, second, call.out)
+    _add_bias(flow, call["self"], call.out)
+
+
+def _add_bias(flow: Flow, bias: Tensor, out: Tensor) -> None:
+    nodes = flow.axis(bias, bias.ndim - 1, "is a bias of unusual shape") if bias.ndim else empty_vector(1)
+    if len(nodes) == out.shape[-1]:
+        flow.unite(nodes, flow.axis(out, out.ndim - 1, "has a bias"), "is added to channels that cannot be removed")
+
+
+def _linear(flow: Flow, call: Call) -> None:
+    """``x [..., k]`` times ``weight [n, k]``."""
+    x, weight, bias = call["input"], call["weight"], call["bias"]
+    incoming, columns = flow.axis(x, x.ndim - 1, _SPACE), flow.axis(weight, 1, _SPACE)
+    produced = flow.axis(weight, 0, _SPACE)
+    flow.unite(incoming, columns, "reads channels that cannot be removed")
+    flow.consumers.append(columns)
+    flow.producers.append(produced)
+    flow.count(prod(x.shape[:-1]), columns, produced)
+    passing = [layer for layer in flow.layers(x) if not along(layer, x.ndim - 1)]
+    flow.put(call.out, *passing, place(produced, call.out.ndim, call.out.ndim - 1))
+    if bias is not None:
+        _add_bias(flow, bias, call.out)
+
+
+CONTRACTIONS: dict[str, Rule] = {
+    "aten::convolution": _convolution,
+    "aten::_convolution": _convolution,
+    "aten::mm": _mm,
+    "aten::bmm": _mm,
+    "aten::addmm": _addmm,
+    "aten::baddbmm": _addmm,
+    "aten::linear": _linear,
+}
+"""Rule per operation name."""

@@ -1,0 +1,252 @@
+"""The flow of nodes through a model's own forward pass.
+
+:class:`Flow` is a dispatch mode: PyTorch shows it every ATen operation that the forward executes, and it applies
+that operation's rule (:mod:`widthwise.tracing.rules`) to the label layers of the operands. What the rules find out
+is collected as plain lists (which nodes must go together, which are pinned and why, which axes are contracted,
+where multiply-adds happen) and turned into a graph afterwards.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
+
+from widthwise.tracing.labels import Layers, along, as_vector, empty_vector, place, varying
+
+__all__ = ["Arithmetic", "Flow", "Pin", "Rule", "tensors_in"]
+
+Rule = Callable[["Flow", "Call"], None]
+
+
+@dataclass(frozen=True)
+class Pin:
+    """Nodes that may not be removed, and why."""
+
+    nodes: Tensor
+    """int64 [n]."""
+    reason: str
+    module: str
+    """Path of the module that was running; empty for the root."""
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """Multiply-adds of one operation: ``constant`` times the product of the kept positions of each axis."""
+
+    module: str
+    constant: int
+    axes: tuple[Tensor, ...]
+    """Each int64 [positions]: the nodes along one axis."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One executed operation: its arguments by schema name, and its result."""
+
+    name: str
+    """Such as ``aten::convolution``."""
+    arguments: Mapping[str, Any]
+    out: Any
+
+    def __getitem__(self, name: str) -> Any:
+        return self.arguments[name]
+
+    def operands(self) -> list[Tensor]:
+        """Every tensor argument, in order."""
+        return [t for t in tree_leaves(list(self.arguments.values())) if isinstance(t, Tensor)]
+
+    def results(self) -> list[Tensor]:
+        """Every tensor result."""
+        return [t for t in tree_leaves(self.out) if isinstance(t, Tensor)]
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """Every tensor inside nested containers, mappings, dataclasses and plain objects."""
+    found: list[Tensor] = []
+    seen: set[int] = set()
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, Tensor):
+            found.append(item)
+        elif isinstance(item, Mapping):
+            stack.extend(reversed(list(item.values())))
+        elif isinstance(item, list | tuple | set | frozenset):
+            stack.extend(reversed(list(item)))
+        elif not isinstance(item, nn.Module | type) and isinstance(getattr(item, "__dict__", None), dict):
+            stack.extend(reversed(list(vars(item).values())))
+    return found
+
+
+class Flow(TorchDispatchMode):
+    """Follows nodes through everything that runs inside ``with flow:``.
+
+    Args:
+        tensors: parameters and buffers by name; each axis longer than one position is numbered.
+        rules: rule per operation name.
+        fallback: the rule for an operation that has none.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], rules: Mapping[str, Rule], fallback: Rule) -> None:
+        super().__init__()
+        self._rules = rules
+        self._fallback = fallback
+        self._layers = WeakIdKeyDictionary()
+        self._weights = WeakIdKeyDictionary()
+        self.axes: list[tuple[str, int, int]] = []
+        """(tensor name, dimension, size) of each numbered axis; nodes are numbered in this order, from 1."""
+        self.edges: list[Tensor] = []
+        """Each int64 [2, n]: pairs of nodes that are removed together."""
+        self.pins: list[Pin] = []
+        self.consumers: list[Tensor] = []
+        """Nodes of axes that an operation sums over (a weight's input axis)."""
+        self.producers: list[Tensor] = []
+        """Nodes of axes that an operation creates (a weight's output axis)."""
+        self.norms: list[Tensor] = []
+        """Nodes of the scale of a batch norm."""
+        self.windows: list[Tensor] = []
+        """Nodes of the axes of a kernel's window: never channels, and not worth a word."""
+        self.arithmetic: list[Arithmetic] = []
+        self._path: list[str] = []
+        self._number(tensors)
+
+    def _number(self, tensors: Mapping[str, Tensor]) -> None:
+        first = 1
+        for name, tensor in tensors.items():
+            layers = []
+            for dim, size in enumerate(tensor.shape):
+                if size > 1:
+                    self.axes.append((name, dim, size))
+                    layers.append(place(torch.arange(first, first + size), tensor.ndim, dim))
+                    first += size
+            self._layers[tensor] = tuple(layers)
+            self._weights[tensor] = True
+        self.num_nodes = first
+
+    @contextmanager
+    def inside(self, model: nn.Module) -> Iterator[None]:
+        """Know at each operation which module is running; hooks are removed at the end."""
+        hooks = []
+        for name, module in model.named_modules():
+            hooks.append(module.register_forward_pre_hook(lambda *_, name=name: self._path.append(name), prepend=True))
+            hooks.append(module.register_forward_hook(lambda *_: (self._path.pop(), None)[1], always_call=True))
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+            self._path.clear()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        arguments = {a.name: a.default_value for a in func._schema.arguments if a.has_default_value()}
+        arguments.update(zip((a.name for a in func._schema.arguments), args, strict=False))
+        arguments.update(kwargs)
+        call = Call(func._schema.name, arguments, out)
+        self._rule(func)(self, call)
+        operands = call.operands()
+        if operands and all(t in self._weights for t in operands):
+            for result in call.results():
+                self._weights[result] = True
+        return out
+
+    def _rule(self, func: Any) -> Rule:
+        """The rule of an operation; in place, it is that of the operation it is the in-place form of."""
+        name: str = func._schema.name
+        for candidate in (name, name.removesuffix("_")):
+            if candidate in self._rules:
+                return self._rules[candidate]
+        space, _, base = name.removesuffix("_").partition("::")
+        packet = getattr(getattr(torch.ops, space), base, None)
+        overloads = [getattr(packet, o) for o in packet.overloads()] if packet is not None else []
+        if any(torch.Tag.pointwise in o.tags for o in [func, *overloads]):
+            return self._rules["pointwise"]
+        return self._fallback
+
+    @property
+    def module(self) -> str:
+        """Path of the module that is running."""
+        return self._path[-1] if self._path else ""
+
+    def is_weight(self, tensor: Tensor) -> bool:
+        """Whether the tensor is a parameter, a buffer or computed from those alone."""
+        return tensor in self._weights
+
+    def layers(self, tensor: Tensor) -> Layers:
+        """The layers of a tensor; none where every position is fixed."""
+        layers: Layers = self._layers.get(tensor, ())
+        return layers
+
+    def put(self, tensor: Tensor, *layers: Tensor) -> None:
+        """Set the layers of a result; layers that do not vary are dropped."""
+        kept = tuple(layer for layer in layers if varying(layer))
+        assert all(
+            layer.ndim == tensor.ndim and all(n in (1, m) for n, m in zip(layer.shape, tensor.shape, strict=True))
+            for layer in kept
+        ), f"layers {[tuple(x.shape) for x in kept]} on a tensor {tuple(tensor.shape)}"
+        self._layers[tensor] = kept
+
+    def unused(self) -> bool:
+        """Whether some weight was neither produced from nor consumed so far."""
+        used = torch.zeros(self.num_nodes, dtype=torch.bool)
+        for nodes in [*self.producers, *self.consumers, *self.norms]:
+            used[nodes] = True
+        start = 1
+        for name, dim, size in self.axes:
+            if dim == 0 and name.endswith("weight") and not bool(used[start : start + size].any()):
+                return True
+            start += size
+        return False
+
+    def axis(self, tensor: Tensor, dim: int, why: str) -> Tensor:
+        """The nodes along one axis, int64 [size]; zeros where fixed. What varies along others too is pinned."""
+        found = [layer for layer in self.layers(tensor) if along(layer, dim)]
+        if len(found) == 1 and varying(found[0]) == (dim,):
+            return as_vector(found[0], tensor.shape[dim])
+        for layer in found:
+            self.pin(layer, why)
+        return empty_vector(tensor.shape[dim])
+
+    def pin(self, nodes: Tensor, reason: str) -> None:
+        """Forbid the removal of these nodes."""
+        nodes = nodes.reshape(-1).unique()
+        nodes = nodes[nodes > 0]
+        if len(nodes):
+            self.pins.append(Pin(nodes, reason, self.module))
+
+    def pin_all(self, tensor: Tensor, reason: str) -> None:
+        """Forbid the removal of every node of a tensor."""
+        for layer in self.layers(tensor):
+            self.pin(layer, reason)
+
+    def unite(self, a: Tensor, b: Tensor, why: str) -> None:
+        """Positions that meet are removed together; where one is fixed, so is the other, for the reason ``why``."""
+        a, b = (t.reshape(-1) for t in torch.broadcast_tensors(a, b))
+        both = (a > 0) & (b > 0)
+        if both.any():
+            self.edges.append(torch.stack([a[both], b[both]]).unique(dim=1))
+        self.pin(torch.maximum(a, b)[~both], why)
+
+    def tie(self, layer: Tensor, dim: int, why: str) -> Tensor:
+        """Unite all positions along ``dim`` and return the first of them (size 1 along ``dim``)."""
+        first = layer.narrow(dim, 0, 1)
+        self.unite(layer.narrow(dim, 1, layer.shape[dim] - 1), first, why)
+        return first
+
+    def count(self, constant: int, *axes: Tensor) -> None:
+        """Record multiply-adds; an axis without nodes is part of the constant."""
+        constant *= prod(len(a) for a in axes if not a.any())
+        self.arithmetic.append(Arithmetic(self.module, constant, tuple(a for a in axes if a.any())))

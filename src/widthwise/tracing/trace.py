@@ -1,0 +1,56 @@
+"""``trace``: from a model and an example to a proved channel graph."""
+
+from typing import Any
+
+from torch import nn
+
+from widthwise.channels.graph import ChannelGraph
+from widthwise.errors import UntraceableModel
+from widthwise.subnet.resize import tensors_of
+from widthwise.tracing.build import Draft
+from widthwise.tracing.flow import Flow
+from widthwise.tracing.probe import Probe, as_example, make_probe
+from widthwise.tracing.rules import RULES, unknown
+from widthwise.tracing.verify import difference, prove
+
+__all__ = ["trace"]
+
+
+def trace(model: nn.Module, example_inputs: Any) -> ChannelGraph:
+    """Number the prunable channels of a model, and prove that each group of them can be pruned.
+
+    The model's own forward runs once on a private copy while channel ids flow through it; then random sub-networks
+    are compared with the reference, and whatever does not hold is pinned with the reason. The model itself is not
+    run and not changed: not its mode, gradients, hooks, buffers or the state of the random numbers.
+
+    Args:
+        model: any eager module that takes tensors.
+        example_inputs: one tensor, a tuple of positional or a mapping of keyword arguments (nested as the model
+            wants them). Multiply-adds are counted for these inputs: give a batch of one for the usual figures.
+
+    Raises:
+        UntraceableModel: the model cannot be copied, does not run on the inputs, returns no tensor, or returns
+            something else each time.
+    """
+    probe = make_probe(model, as_example(example_inputs))
+    if difference(probe.run(), probe.run()) > probe.tolerance:
+        raise UntraceableModel(
+            "A model must compute the same twice in evaluation mode, but the outputs of this one differ from run to "
+            "run for the same inputs, random seed and weights. Make its forward depend on its inputs alone."
+        )
+    draft = Draft(_follow(probe))
+    return prove(draft, draft.graph(model), probe)
+
+
+def _follow(probe: Probe) -> Flow:
+    """One forward in evaluation mode, and one in training mode if the first left tensors unused (auxiliary heads)."""
+    flow = Flow(tensors_of(probe.model), RULES, unknown)
+    with flow.inside(probe.model), flow:
+        for output in probe.run():
+            flow.pin_all(output, "reaches the model's output")
+        if flow.unused():
+            counted = list(flow.arithmetic)
+            for output in probe.run_in_training():
+                flow.pin_all(output, "reaches the model's output in training")
+            flow.arithmetic[:] = counted
+    return flow
