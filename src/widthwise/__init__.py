@@ -2,22 +2,38 @@
 
 from widthwise.channels import ChannelGraph, Group, Subnet
 from widthwise.cost import Budget, CostModel
+from widthwise.data import load_data
 from widthwise.errors import WidthwiseError
+from widthwise.evaluate import accuracy, adaptive_bn
+from widthwise.methods import FNNP, Result, compress
+from widthwise.runs.model import load, save
 from widthwise.subnet import WidthSpace, gated, materialize, shared
 from widthwise.tracing import trace
+from widthwise.train import TrainConfig
+from widthwise.zoo import build_model
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "FNNP",
     "Budget",
     "ChannelGraph",
     "CostModel",
     "Group",
+    "Result",
     "Subnet",
+    "TrainConfig",
     "WidthSpace",
     "WidthwiseError",
+    "accuracy",
+    "adaptive_bn",
+    "build_model",
+    "compress",
     "gated",
+    "load",
+    "load_data",
     "materialize",
+    "save",
     "shared",
     "trace",
 ]

@@ -27,7 +27,7 @@ def _l1(rows: Tensor) -> Tensor:
 
 def _l2(rows: Tensor) -> Tensor:
     """Euclidean norm."""
-    return torch.linalg.vector_norm(rows, dim=1)
+    return rows.square().sum(1).sqrt()
 
 
 def _geometric_median(rows: Tensor) -> Tensor:

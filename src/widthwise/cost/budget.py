@@ -40,8 +40,8 @@ class Budget:
                 )
             if value > 1 and value != int(value):
                 raise InvalidBudget(
-                    f"A budget above 1 is an absolute count, a whole number, but got {name}={value}; for a share of the "
-                    "full model give a fraction in (0, 1]."
+                    f"A budget above 1 is an absolute count, a whole number, but got {name}={value}; for a share of "
+                    "the full model give a fraction in (0, 1]."
                 )
 
     def on(self, cost: CostModel, space: Space) -> "Limits":

@@ -1,0 +1,22 @@
+"""How good a sub-network is: adaptive batch norm, accuracy, and how well one evaluator predicts another."""
+
+from widthwise.evaluate.accuracy import Score, accuracy, score
+from widthwise.evaluate.calibrate import CalibrationResult, adaptive_bn
+from widthwise.evaluate.modes import Precision
+from widthwise.evaluate.ranking import Correlation, Estimate, correlation, kendall, pearson, phi, spearman
+
+__all__ = [
+    "CalibrationResult",
+    "Correlation",
+    "Estimate",
+    "Precision",
+    "Score",
+    "accuracy",
+    "adaptive_bn",
+    "correlation",
+    "kendall",
+    "pearson",
+    "phi",
+    "score",
+    "spearman",
+]

@@ -47,4 +47,5 @@ class gated:  # noqa: N801 - reads as the function that it is to its callers
         return changed
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the gated network returns for these inputs."""
         return functional_call(self._model, self.parameters(), args, kwargs)

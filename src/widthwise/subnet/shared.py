@@ -49,5 +49,6 @@ class shared:  # noqa: N801 - reads as the function that it is to its callers
                 setattr(module, attribute, value)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the sub-network returns for these inputs."""
         with self._resized():
             return functional_call(self._model, self.parameters(), args, kwargs)

@@ -98,7 +98,7 @@ class Flow(TorchDispatchMode):
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], rules: Mapping[str, Rule], fallback: Rule) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._rules = rules
         self._fallback = fallback
         self._layers = WeakIdKeyDictionary()

@@ -1,0 +1,216 @@
+"""``compress``: from a model, data and a budget to a smaller, trained network in a run folder."""
+
+import hashlib
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import nn
+
+from widthwise.channels import ChannelGraph, Subnet
+from widthwise.cost import Budget, CostModel
+from widthwise.cost.latency import measure_latency
+from widthwise.data import DataSource, ImageData, load_data
+from widthwise.errors import NothingToPrune
+from widthwise.evaluate import accuracy, adaptive_bn
+from widthwise.evaluate.modes import evaluating, logits_of
+from widthwise.methods.base import Method, Task
+from widthwise.methods.fnnp import FNNP
+from widthwise.runs import RunFolder, write_json
+from widthwise.runs.model import save
+from widthwise.search import RichSearchReporter, SilentSearchReporter, Trial
+from widthwise.subnet import WidthSpace, materialize
+from widthwise.subnet.resize import tensors_of
+from widthwise.tracing import trace
+from widthwise.train import RichReporter, TrainConfig, fit
+from widthwise.zoo import ModelSpec
+
+__all__ = ["Figures", "Result", "compress", "measure"]
+
+LATENCY_BATCHES = (1, 64)
+"""Batch sizes that latency is measured at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """What is reported of a network."""
+
+    macs: int
+    """Multiply-adds, for a batch of one."""
+    params: int
+    """Parameters."""
+    val_accuracy: float
+    """Top-1 on the validation images, in [0, 1]."""
+    test_accuracy: float | None
+    """Top-1 on the test images, in [0, 1]; None where the data has none."""
+    latency_ms: dict[int, float]
+    """Median milliseconds of a forward pass by batch size, measured."""
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What :func:`compress` hands back."""
+
+    model: nn.Module
+    """The small network, trained, in evaluation mode."""
+    subnet: Subnet
+    graph: ChannelGraph
+    metrics: dict[str, Figures]
+    """``before``: the full model; ``after``: the small one."""
+    trials: list[Trial]
+    """Every scored strategy, the best first."""
+    run: Path | None
+    """The run folder, if one was asked for."""
+
+
+def compress(
+    model: nn.Module,
+    data: DataSource,
+    *,
+    budget: Budget,
+    method: Method | None = None,
+    run: str | Path | None = None,
+    space: WidthSpace | None = None,
+    finetune: TrainConfig | None = None,
+    train: TrainConfig | None = None,
+    builder: ModelSpec | str | None = None,
+    progress: bool = False,
+) -> Result:
+    """Search for the best sub-network under a budget, fine-tune it, and save it.
+
+    A run that was killed goes on when the same call is made on its folder, and ends with the same candidates, scores
+    and choice. The test images are looked at once, for the final figures.
+
+    Args:
+        model: the full network; it is not changed (``train`` works on it, though).
+        data: anything that :func:`widthwise.data.load_data` takes.
+        budget: what the small network may cost.
+        method: :class:`FNNP` with its defaults if not given.
+        run: the run folder; nothing is kept without one.
+        space: the widths to choose from; all of them if not given.
+        finetune: how the finalists are trained.
+        train: first train the full network like this, in place; for a model without trained weights.
+        builder: what builds the full architecture elsewhere (``"torchvision:resnet50"``, ``"my.module:net"``), so that
+            ``widthwise.load(run)`` needs nothing else.
+        progress: show bars.
+
+    Raises:
+        WidthwiseError: see :mod:`widthwise.errors`; each says what to do.
+    """
+    method = method or FNNP()
+    space, finetune = space or WidthSpace(), finetune or TrainConfig(epochs=10, lr=0.02)
+    images = load_data(data)
+    graph = trace(model, images.example())
+    if not graph.num_channels:
+        reasons = "; ".join(f"{g.name} {g.reason}" for g in graph.pinned[:5])
+        raise NothingToPrune(f"A model needs at least one group of prunable channels, but all are pinned: {reasons}.")
+    cost = CostModel(graph)
+    allowed = space.of(graph)
+    limits = budget.on(cost, allowed)
+    _check_outputs(model, images)
+    config = _describe(model, images, budget=budget, method=method, space=space, finetune=finetune, train=train)
+    with ExitStack() as stack:
+        path = Path(run) if run is not None else Path(stack.enter_context(TemporaryDirectory()))
+        folder = stack.enter_context(RunFolder.open(path, config, seeds={"finetune": finetune.seed}))
+        if train is not None:
+            _fit(folder, "full", model, images, train, progress)
+        reporter = RichSearchReporter() if progress else SilentSearchReporter()
+        found = method.search(Task(model, graph, cost, allowed, limits, images, folder.journal, reporter))
+        small, subnet = _best_of(found.finalists, model, graph, images, finetune, folder, progress)
+        save(path, small, graph, subnet, builder=builder)
+        metrics = {
+            "before": measure(model, graph.subnet(), cost, images),
+            "after": measure(small, subnet, cost, images),
+        }
+        write_json(path / "result.json", {name: asdict(figures) for name, figures in metrics.items()})
+    return Result(small.eval(), subnet, graph, metrics, found.trials, Path(run) if run is not None else None)
+
+
+def _best_of(
+    finalists: list[Subnet],
+    model: nn.Module,
+    graph: ChannelGraph,
+    images: ImageData,
+    finetune: TrainConfig,
+    folder: RunFolder,
+    progress: bool,
+) -> tuple[nn.Module, Subnet]:
+    """Fine-tune each finalist; the one with the best validation accuracy, the earlier one at a tie."""
+    best: tuple[float, nn.Module, Subnet] | None = None
+    teacher = model if finetune.distill_weight else None
+    for place, subnet in enumerate(finalists, 1):
+        small = materialize(model, graph, subnet)
+        adaptive_bn(small, images.train.subset(min(1000, len(images.train)), seed=finetune.seed).batches(250))
+        _fit(folder, f"finalist-{place}", small, images, finetune, progress, teacher)
+        reached = accuracy(small, images.val, precision=finetune.precision)
+        if best is None or reached > best[0]:
+            best = (reached, small, subnet)
+    assert best is not None
+    return best[1], best[2]
+
+
+def _fit(
+    folder: RunFolder,
+    name: str,
+    model: nn.Module,
+    images: ImageData,
+    config: TrainConfig,
+    progress: bool,
+    teacher: nn.Module | None = None,
+) -> None:
+    """Train, with a checkpoint and TensorBoard files in the run folder; a finished training is only loaded."""
+    fit(
+        model,
+        images.train,
+        config,
+        val=images.val,
+        teacher=teacher,
+        checkpoint=folder.paths.checkpoints / f"{name}.pt",
+        progress=RichReporter(name) if progress else None,
+        trackers=folder.paths.path / "tensorboard" / name,
+    )
+
+
+def measure(model: nn.Module, subnet: Subnet, cost: CostModel, images: ImageData) -> Figures:
+    """The figures of one network. Looks at the test images: for final numbers only."""
+    with torch.no_grad():
+        latency = {batch: measure_latency(model, images.example(batch)) for batch in LATENCY_BATCHES}
+    return Figures(
+        macs=cost.macs(subnet),
+        params=cost.params(subnet),
+        val_accuracy=accuracy(model, images.val),
+        test_accuracy=accuracy(model, images.test) if images.test is not None else None,
+        latency_ms=latency,
+    )
+
+
+def _check_outputs(model: nn.Module, images: ImageData) -> None:
+    """Every label needs an output of the model, before hours of work."""
+    with evaluating(model), torch.no_grad():
+        outputs = logits_of(model(images.example().to(next(model.parameters()))))
+    images.check_classes(outputs.shape[1])
+
+
+def _describe(model: nn.Module, images: ImageData, **settings: Any) -> dict[str, Any]:
+    """Everything that decides the outcome of a run, as JSON data."""
+    digest = hashlib.sha256()
+    for name, tensor in tensors_of(model).items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    parts = {"train": images.train, "val": images.val, "test": images.test}
+    sizes = {name: len(split) for name, split in parts.items() if split is not None}
+    return {
+        "model": {"class": type(model).__qualname__, "weights": digest.hexdigest()[:16]},
+        "data": {"name": images.name, "classes": images.num_classes, **sizes},
+        **{name: plain(value) for name, value in settings.items()},
+    }
+
+
+def plain(value: Any) -> Any:
+    """A settings dataclass as JSON data, with the name of its class where that is a choice."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"class": type(value).__name__, **{f.name: plain(getattr(value, f.name)) for f in fields(value)}}
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,89 @@
+"""Quick judgements of a sub-network before it is trained (FNNP, section 3 and figure 3)."""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from widthwise.channels import ChannelGraph, Subnet
+from widthwise.data import Split
+from widthwise.evaluate import Precision, accuracy, adaptive_bn
+from widthwise.subnet import materialize
+from widthwise.train import TrainConfig, fit
+
+__all__ = ["AdaptiveBN", "Evaluator", "EvaluatorName", "GlobalBN", "ShortTraining"]
+
+EvaluatorName = Literal["global_bn", "adaptive_bn", "short_training"]
+
+
+class Evaluator(Protocol):
+    """Scores one sub-network; higher is better."""
+
+    def __call__(self, subnet: Subnet) -> float:
+        """The score."""
+        ...
+
+
+CALIBRATION_BATCH = 250
+"""Images per calibration batch."""
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+@dataclass(frozen=True)
+class GlobalBN:
+    """Accuracy with the batch-norm statistics of the full network (the paper's PBN)."""
+
+    model: nn.Module
+    graph: ChannelGraph
+    val: Split
+    precision: Precision = "fp32"
+
+    def __call__(self, subnet: Subnet) -> float:
+        """Top-1 on the validation images, in [0, 1]."""
+        return accuracy(materialize(self.model, self.graph, subnet), self.val, precision=self.precision)
+
+
+@dataclass(frozen=True)
+class AdaptiveBN:
+    """Accuracy with batch-norm statistics recomputed for the sub-network (the paper's ABN)."""
+
+    model: nn.Module
+    graph: ChannelGraph
+    calibration: Split
+    """A few training images."""
+    val: Split
+    precision: Precision = "fp32"
+
+    def __call__(self, subnet: Subnet) -> float:
+        """Top-1 on the validation images, in [0, 1]."""
+        small = materialize(self.model, self.graph, subnet)
+        adaptive_bn(small, self._batches, precision=self.precision)
+        return accuracy(small, self.val, precision=self.precision)
+
+    @cached_property
+    def _batches(self) -> list[Tensor]:
+        """The same images serve every candidate, so they are prepared once."""
+        batches = self.calibration.batches(CALIBRATION_BATCH, device=_device(self.model))
+        return [images for images, _ in batches]
+
+
+@dataclass(frozen=True)
+class ShortTraining:
+    """Accuracy after a short fine-tuning of the sub-network."""
+
+    model: nn.Module
+    graph: ChannelGraph
+    train: Split
+    val: Split
+    config: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=1, lr=0.01))
+
+    def __call__(self, subnet: Subnet) -> float:
+        """Top-1 on the validation images, in [0, 1]."""
+        small = materialize(self.model, self.graph, subnet)
+        fit(small, self.train, replace(self.config, checkpoint_every=max(1, self.config.epochs)))
+        return accuracy(small, self.val, precision=self.config.precision)

@@ -1,0 +1,100 @@
+"""FNNP: many cheap candidates, ranked after adaptive batch norm, the best fine-tuned.
+
+"FNNP: Fast Neural Network Pruning Using Adaptive Batch Normalization" (ICLR 2020 submission; published as EagleEye,
+ECCV 2020). Strategy generation draws a pruning rate per layer; filter pruning keeps the filters with the largest L1
+norm; the evaluation recomputes batch-norm statistics and measures accuracy on validation images.
+
+Where we differ by default, and why: the paper draws rates ``U[0, R]``; in deep networks nearly all such strategies are
+worse than uniform width (docs/fnnp.md has the figures), so strategies come from evolution that starts at the uniform
+one. ``strategy="random"`` is the paper's.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
+
+from widthwise.channels.importance import Importance
+from widthwise.errors import ConfigError
+from widthwise.evaluate import Precision
+from widthwise.methods.base import Found, Task
+from widthwise.methods.evaluators import AdaptiveBN, Evaluator, EvaluatorName, GlobalBN, ShortTraining
+from widthwise.search import Evolution, RandomRates, Searcher, best_first, run_search
+from widthwise.train import TrainConfig
+
+__all__ = ["FNNP", "StrategyName"]
+
+StrategyName = Literal["evolution", "random"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FNNP:
+    """Settings of FNNP; a method for :func:`widthwise.compress`."""
+
+    candidates: int = 100
+    """Strategies to score (the paper: 1000 for ResNet-50, 1500 for MobileNet v1)."""
+    strategy: StrategyName = "evolution"
+    """How strategies are generated: ``random`` is the paper's, ``evolution`` what it suggests."""
+    max_rate: float = 0.7
+    """R: the largest pruning rate of a layer, in (0, 1]. The budget may force more: then raise it."""
+    importance: Importance = "l1"
+    """Which filters of a layer stay."""
+    evaluator: EvaluatorName = "adaptive_bn"
+    """How a candidate is judged."""
+    calibration_images: int = 1000
+    """Training images for the statistics (the paper: 1/55 of ImageNet's)."""
+    validation_images: int | None = None
+    """Validation images to judge by; all of them if not given."""
+    short_training: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=1, lr=0.01))
+    """Of the evaluator ``short_training``."""
+    finalists: int = 2
+    """How many of the best are fine-tuned."""
+    precision: Precision = "fp32"
+    """Of the evaluations."""
+    seed: int = 0
+    """Of strategies and of the choice of images."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("candidates", 1), ("calibration_images", 2), ("finalists", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} must be at least {least}, but got {getattr(self, name)}.")
+        if not 0 < self.max_rate <= 1:
+            raise ConfigError(f"max_rate (R) is a share in (0, 1], but got {self.max_rate}.")
+        for name, allowed in (("strategy", StrategyName), ("evaluator", EvaluatorName), ("importance", Importance)):
+            if getattr(self, name) not in get_args(allowed):
+                raise ConfigError(
+                    f"{name} must be one of {', '.join(get_args(allowed))}, but got {getattr(self, name)!r}."
+                )
+
+    def search(self, task: Task) -> Found:
+        """Score ``candidates`` strategies under the budget; the best are the finalists."""
+        evaluate = self.make_evaluator(task)
+        ranking = task.graph.importance(self.importance, seed=self.seed)
+        with task.reporter as reporter:
+            trials = run_search(
+                self.make_searcher(task),
+                lambda widths: evaluate(task.graph.top(ranking, widths)),
+                self.candidates,
+                task.log,
+                on_trial=lambda trial: reporter.trial(trial, self.candidates),
+            )
+        ranked = best_first(trials)
+        different = list({tuple(t.widths.tolist()): t for t in ranked}.values())
+        return Found(ranked, [task.graph.top(ranking, t.widths) for t in different[: self.finalists]])
+
+    def make_searcher(self, task: Task) -> Searcher:
+        """The strategy generation."""
+        if self.strategy == "random":
+            return RandomRates(task.space, task.limits, max_rate=self.max_rate, seed=self.seed)
+        return Evolution(task.space, task.limits, max_rate=self.max_rate, seed=self.seed)
+
+    def make_evaluator(self, task: Task, name: EvaluatorName | None = None) -> Evaluator:
+        """The evaluator of these settings, or another one on the same images."""
+        name = name or self.evaluator
+        train, val = task.data.train, task.data.val
+        if self.validation_images is not None and self.validation_images < len(val):
+            val = val.subset(self.validation_images, seed=self.seed)
+        if name == "global_bn":
+            return GlobalBN(task.model, task.graph, val, self.precision)
+        if name == "short_training":
+            return ShortTraining(task.model, task.graph, train, val, replace(self.short_training, seed=self.seed))
+        calibration = train.subset(min(self.calibration_images, len(train)), seed=self.seed)
+        return AdaptiveBN(task.model, task.graph, calibration, val, self.precision)

@@ -1,0 +1,91 @@
+"""Evolution over width ratios: the paper's suggestion for a better strategy generation (FNNP, section 5)."""
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from widthwise.cost.budget import Limits
+from widthwise.search.base import Widths
+from widthwise.search.widths import project, uniform_widths
+from widthwise.subnet.space import Space
+
+__all__ = ["Evolution"]
+
+
+class Evolution:
+    """Mutates and crosses the best strategies; the uniform one is the first of all.
+
+    The first generation is the uniform strategy and mutations of it: random rates far from it are poor in deep
+    networks. Later ones descend from the best ``parents`` strategies of all so far. Every child is scaled onto the
+    budget (:func:`widthwise.search.widths.project`), so none is rejected, and none is asked for twice.
+
+    Args:
+        space: the allowed widths.
+        limits: the budget.
+        generation: children per generation.
+        parents: how many of the best so far may become parents.
+        mutation: chance that a group's ratio changes.
+        spread: standard deviation of the change of a ratio's logarithm.
+        max_rate: a ratio stays at or above ``1 - max_rate`` before it is scaled onto the budget.
+        seed: of everything random.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        limits: Limits,
+        *,
+        generation: int = 20,
+        parents: int = 8,
+        mutation: float = 0.3,
+        spread: float = 0.3,
+        max_rate: float = 0.9,
+        seed: int = 0,
+    ) -> None:
+        self._space, self._limits = space, limits
+        self._size, self._parents = generation, parents
+        self._mutation, self._spread = mutation, spread
+        self._floor = 1 - max_rate
+        self._generator = torch.Generator().manual_seed(seed)
+        self._seen: set[tuple[int, ...]] = set()
+        self._scored: list[tuple[float, tuple[int, ...]]] = []
+        self._waiting: list[Tensor] = [uniform_widths(space, limits)]
+        self._seen.add(tuple(self._waiting[0].tolist()))
+
+    def ask(self) -> Widths:
+        """The next strategy; a new generation is bred when the last one has been handed out."""
+        if not self._waiting:
+            self._waiting = self._breed()
+        return self._waiting.pop(0)
+
+    def tell(self, widths: Widths, score: float) -> None:
+        """Remember the score; ties keep the order in which they were told."""
+        self._scored.append((score, tuple(widths.tolist())))
+
+    def _breed(self) -> list[Tensor]:
+        children: list[Tensor] = []
+        for attempt in range(20):
+            ratios = self._children()
+            for row in project(self._space, self._limits, ratios):
+                key = tuple(row.tolist())
+                if key not in self._seen or attempt == 19:  # a tiny space may be used up: then repeat
+                    self._seen.add(key)
+                    children.append(row)
+                if len(children) == self._size:
+                    return children
+        return children
+
+    def _children(self) -> Float64[Tensor, "children groups"]:
+        """Two parents each, crossed group by group, then mutated."""
+        best = sorted(self._scored, key=lambda item: -item[0])[: self._parents]
+        full = self._space.full.double()
+        rows = [torch.tensor(widths).double() / full for _, widths in best]
+        pool = torch.stack(rows) if rows else torch.ones(1, len(full), dtype=torch.float64)
+        shape = (self._size, len(full))
+        pairs = torch.randint(len(pool), (2, self._size), generator=self._generator)
+        first, second = pool[pairs[0]], pool[pairs[1]]
+        child = torch.where(torch.rand(shape, generator=self._generator) < 0.5, first, second)
+        change = torch.randn(shape, generator=self._generator, dtype=torch.float64) * self._spread
+        mutated = torch.rand(shape, generator=self._generator) < self._mutation
+        mutated |= (pairs[0] == pairs[1])[:, None] & ~mutated.any(1, keepdim=True)  # never a mere copy
+        return torch.where(mutated, child * change.exp(), child).clamp(self._floor, 1)

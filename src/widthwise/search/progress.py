@@ -1,0 +1,79 @@
+"""Who watches a search: nobody, or a person at a terminal."""
+
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from widthwise.search.loop import Trial
+
+__all__ = ["RichSearchReporter", "SearchReporter", "SilentSearchReporter"]
+
+
+class SearchReporter(Protocol):
+    """Is told how a search goes."""
+
+    def __enter__(self) -> Self:
+        """The search begins."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        """It is over, also after an error."""
+        ...
+
+    def trial(self, trial: Trial, total: int) -> None:
+        """One of ``total`` strategies has its score."""
+        ...
+
+
+class SilentSearchReporter:
+    """Says nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def trial(self, trial: Trial, total: int) -> None:
+        """Does nothing."""
+
+
+class RichSearchReporter:
+    """A bar with the time left; where the output is no terminal, a line at every tenth of the search."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console()
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("candidates, left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[status]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+            transient=True,
+        )
+        self._task = self._progress.add_task("search", total=None, status="")
+        self._best = float("-inf")
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    def trial(self, trial: Trial, total: int) -> None:
+        """Moves the bar."""
+        self._best = max(self._best, trial.score)
+        self._progress.update(self._task, total=total, advance=1, status=f"best {self._best:.2%}")
+        tenth = max(1, total // 10)
+        if not self._console.is_terminal and (trial.index + 1) % tenth == 0:
+            self._console.print(
+                f"search: {trial.index + 1}/{total} candidates, best score {self._best:.4f}", highlight=False
+            )

@@ -1,0 +1,130 @@
+"""Checkpoints: one file, replaced as a whole, read without unpickling anything but tensors and plain values."""
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from widthwise.data.splits import Split
+from widthwise.errors import CorruptRun, RunMismatch
+from widthwise.runs.atomic import write_atomic
+from widthwise.train.config import TrainConfig
+from widthwise.train.history import EpochRecord
+
+__all__ = ["Checkpoint", "fingerprint", "load_checkpoint", "save_checkpoint"]
+
+_FORMAT = 1
+
+# Settings that do not change the weights.
+_HARMLESS = ("checkpoint_every",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A training at the end of an epoch.
+
+    There is no scheduler and no random state in it: the learning rate is a function of the step, and each epoch
+    starts all generators from (seed, epoch, process).
+    """
+
+    fingerprint: dict[str, Any]
+    """See `fingerprint`."""
+    model: dict[str, Any]
+    """The state dict."""
+    optimizer: dict[str, Any]
+    """The optimiser's state dict."""
+    scaler: dict[str, Any]
+    """The loss scaler's state dict; empty unless the precision is fp16."""
+    epochs: list[EpochRecord]
+    """The epochs done."""
+
+
+def fingerprint(config: TrainConfig, model: nn.Module, train: Split, teacher: nn.Module | None) -> dict[str, Any]:
+    """What must be equal for a training to go on from a checkpoint: settings, shapes and data, as plain values."""
+    settings = {name: value for name, value in asdict(config).items() if name not in _HARMLESS}
+    shapes = [(name, *value.shape) for name, value in model.state_dict().items() if isinstance(value, Tensor)]
+    plain: dict[str, Any] = json.loads(json.dumps(settings))
+    plain["model"] = _digest(json.dumps(shapes).encode())
+    plain["training labels"] = _digest(train.labels.cpu().contiguous().numpy().tobytes())
+    plain["teacher"] = "none" if teacher is None or not config.distill_weight else "given"
+    return plain
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Replaces `path` by `checkpoint`.
+
+    Raises:
+        SaveFailed: the file cannot be written (full disk, permissions); the previous one is intact.
+    """
+    state = {
+        "format": _FORMAT,
+        "fingerprint": checkpoint.fingerprint,
+        "model": checkpoint.model,
+        "optimizer": checkpoint.optimizer,
+        "scaler": checkpoint.scaler,
+        "epochs": [asdict(record) for record in checkpoint.epochs],
+    }
+    buffer = io.BytesIO()  # torch.save hides the reason when the disk it writes to is full
+    torch.save(state, buffer)
+    write_atomic(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
+
+
+def load_checkpoint(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
+    """Reads `path`, its tensors on the CPU.
+
+    Raises:
+        CorruptRun: the file is truncated or damaged (its checksums are verified), or is something else.
+        RunMismatch: it belongs to a training with another fingerprint than `expected`.
+    """
+    try:
+        state = _read(path)
+        checkpoint = Checkpoint(
+            fingerprint=state["fingerprint"],
+            model=state["model"],
+            optimizer=state["optimizer"],
+            scaler=state["scaler"],
+            epochs=[EpochRecord(**record) for record in state["epochs"]],
+        )
+        version = state["format"]
+    except (OSError, zipfile.BadZipFile, RuntimeError, EOFError, UnpicklingError, KeyError, TypeError) as error:
+        raise CorruptRun(
+            f"a checkpoint must be whole, but {path} cannot be read ({type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else 'no details'}); delete it to train from the start, "
+            "or put back a copy"
+        ) from error
+    if version != _FORMAT:
+        raise RunMismatch(f"checkpoints of format {_FORMAT} can be read, but {path} has {version}; delete it")
+    _check_same(path, checkpoint.fingerprint, expected)
+    return checkpoint
+
+
+def _read(path: Path) -> dict[str, Any]:
+    # torch.load does not look at the checksums that torch.save writes.
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def _check_same(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    names = sorted(n for n in found.keys() | expected.keys() if found.get(n) != expected.get(n))
+    if names:
+        different = "; ".join(f"{n} is {found.get(n)!r} there and {expected.get(n)!r} here" for n in names)
+        raise RunMismatch(
+            f"a training goes on from a checkpoint of its own, but {path} belongs to another one: {different}; "
+            "use the former settings, or another file"
+        )
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]

@@ -1,0 +1,47 @@
+"""Where a model lies and in which type, changed for a training and put back after it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["placed"]
+
+_HALF = (torch.float16, torch.bfloat16)
+
+
+@contextmanager
+def placed(model: nn.Module, device: torch.device, *, channels_last: bool = False) -> Iterator[None]:
+    """Moves `model` to `device`, half-precision tensors to float32 and, if asked, 4-d weights to channels_last.
+
+    On leaving, every parameter and buffer goes back to its own device and type, and to contiguous memory where it
+    was contiguous; values stay. Parameters remain the same objects.
+    """
+    before = [(t.device, t.dtype, t.is_contiguous()) for _, _, t in _tensors(model)]
+    model.to(device)
+    if any(dtype in _HALF for _, dtype, _ in before):
+        model.float()
+    if channels_last:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    try:
+        yield
+    finally:
+        for (group, name, tensor), (home, dtype, contiguous) in zip(_tensors(model), before, strict=True):
+            value = tensor.detach().to(home, dtype)
+            _put(group, name, value.contiguous() if contiguous else value)
+
+
+def _put(group: dict[str, Tensor], name: str, value: Tensor) -> None:
+    tensor = group[name]
+    tensor.grad = None  # of the device and type that it leaves
+    if isinstance(tensor, nn.Parameter):
+        tensor.data = value
+    else:
+        group[name] = value
+
+
+def _tensors(model: nn.Module) -> list[tuple[dict[str, Tensor], str, Tensor]]:
+    """Every parameter and buffer of every module, with the dictionary that holds it."""
+    groups = [group for module in model.modules() for group in (module._parameters, module._buffers)]
+    return [(group, name, tensor) for group in groups for name, tensor in group.items() if tensor is not None]  # type: ignore[misc]
