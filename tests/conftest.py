@@ -10,7 +10,7 @@ import pytest
 # The import hook must be in place before the first `import widthwise`.
 if "widthwise" in sys.modules:  # pragma: no cover
     raise RuntimeError("import widthwise only after conftest has installed the jaxtyping hook")
-jaxtyping.install_import_hook("widthwise", "beartype.beartype").__enter__()
+jaxtyping.install_import_hook("widthwise", "typecheck.checked").__enter__()
 
 import torch
 

@@ -185,6 +185,21 @@ def test_double_precision_is_pooled_in_double() -> None:
         torch.testing.assert_close(net.get_buffer(name), value, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_on_an_accelerator(dtype: torch.dtype) -> None:
+    net = Net().to(dtype)
+    batches = list(images(60).to(dtype).split(20))
+    on_gpu = copy.deepcopy(net).cuda()
+    state = torch.cuda.get_rng_state()
+    adaptive_bn(net, batches)
+    adaptive_bn(on_gpu, batches)
+    assert torch.equal(torch.cuda.get_rng_state(), state)
+    tolerance = 1e-3 if dtype == torch.float32 else 2e-2  # TF32 in the convolutions
+    for name, value in net.state_dict().items():
+        torch.testing.assert_close(on_gpu.state_dict()[name].cpu(), value, rtol=tolerance, atol=tolerance)
+
+
 class Twice(nn.Module):
     def __init__(self) -> None:
         super().__init__()

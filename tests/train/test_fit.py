@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, is_initialized
 from rich.console import Console
 from torch import Tensor, nn
 from train_worker import CONFIG, Examples, examples, network
@@ -169,6 +171,40 @@ def test_half_precision_models_are_trained_in_float32_and_rounded() -> None:
     fit(half, examples(), config)
     for name, value in full.state_dict().items():
         assert torch.equal(half.state_dict()[name], value.to(half.state_dict()[name].dtype)), name
+
+
+def test_double_precision_models() -> None:
+    net = network().double()
+    fit(net, examples(), TrainConfig(epochs=1), val=examples(20))
+    assert {p.dtype for p in net.parameters()} == {torch.float64}
+
+
+def test_accelerate_is_left_as_it_was() -> None:
+    try:
+        fit(network(), examples(), TrainConfig(epochs=1))
+        assert not is_initialized()
+        Accelerator(mixed_precision="bf16")  # not refused after a fit
+        with pytest.raises(ConfigError, match="create that with mixed_precision='no'"):
+            fit(network(), examples(), TrainConfig(epochs=1))
+        AcceleratorState._reset_state()
+        own = Accelerator(mixed_precision="no")
+        fit(network(), examples(), TrainConfig(epochs=1, precision="bf16"))
+        assert own.mixed_precision == "no"
+    finally:
+        AcceleratorState._reset_state()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_on_an_accelerator(precision: str) -> None:
+    net = network(dropout=0.0)
+    config = TrainConfig(epochs=6, batch_size=20, precision=precision, channels_last=True)
+    history = fit(net, examples(200), config, val=examples(60), teacher=None)
+    assert history.val_accuracy is not None
+    assert history.val_accuracy > 0.8
+    assert {t.device.type for t in net.state_dict().values()} == {"cpu"}
+    with pytest.raises(NonFiniteLoss, match=r"became nan in epoch 1 at step [1-7] of 28"):
+        fit(net, Poisoned(50), CONFIG)
 
 
 class Poisoned(Examples):

@@ -17,7 +17,7 @@ TOLERANCE = 0.005
 """How far below the tightest constraint a delivered network may lie, as a share, where the widths allow it."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Budget:
     """Limits on a sub-network; all that are given hold at once.
 

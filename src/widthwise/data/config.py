@@ -9,7 +9,7 @@ from widthwise.errors import ConfigError
 DEFAULT_ROOT = "~/.cache/widthwise"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """How a source becomes an ImageData. A setting that a source has no use for is ignored."""
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ __all__ = ["AdaptiveBN", "Evaluator", "EvaluatorName", "GlobalBN", "ShortTrainin
 EvaluatorName = Literal["global_bn", "adaptive_bn", "short_training"]
 
 
+@runtime_checkable
 class Evaluator(Protocol):
     """Scores one sub-network; higher is better."""
 

@@ -25,7 +25,7 @@ __all__ = ["FNNP", "StrategyName"]
 StrategyName = Literal["evolution", "random"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class FNNP:
     """Settings of FNNP; a method for :func:`widthwise.compress`."""
 

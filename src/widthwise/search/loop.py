@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from widthwise.errors import CorruptRun
 from widthwise.search.base import Searcher, Widths
@@ -11,6 +11,7 @@ from widthwise.search.base import Searcher, Widths
 __all__ = ["Log", "Trial", "best_first", "run_search"]
 
 
+@runtime_checkable
 class Log(Protocol):
     """Where trials are written down, such as :class:`widthwise.runs.Journal`."""
 

@@ -1,7 +1,7 @@
 """Who watches a search: nobody, or a person at a terminal."""
 
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -11,10 +11,11 @@ from widthwise.search.loop import Trial
 __all__ = ["RichSearchReporter", "SearchReporter", "SilentSearchReporter"]
 
 
+@runtime_checkable
 class SearchReporter(Protocol):
     """Is told how a search goes."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "SearchReporter":
         """The search begins."""
         ...
 
@@ -32,7 +33,7 @@ class SearchReporter(Protocol):
 class SilentSearchReporter:
     """Says nothing."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "SilentSearchReporter":
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -61,7 +62,7 @@ class RichSearchReporter:
         self._task = self._progress.add_task("search", total=None, status="")
         self._best = float("-inf")
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "RichSearchReporter":
         self._progress.start()
         return self
 

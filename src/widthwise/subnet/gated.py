@@ -5,11 +5,10 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from widthwise.channels.graph import ChannelGraph
 from widthwise.errors import SubnetMismatch
-from widthwise.subnet.resize import tensors_of
+from widthwise.subnet.resize import call_with, tensors_of
 
 __all__ = ["gated"]
 
@@ -48,4 +47,4 @@ class gated:  # noqa: N801 - reads as the function that it is to its callers
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the gated network returns for these inputs."""
-        return functional_call(self._model, self.parameters(), args, kwargs)
+        return call_with(self._model, self.parameters(), args, kwargs)

@@ -5,13 +5,15 @@ One visible table, used for good (materialise, load) and for a moment (shared).
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-__all__ = ["ATTRIBUTES", "attribute_changes", "resized_copy", "tensors_of"]
+__all__ = ["ATTRIBUTES", "attribute_changes", "call_with", "resized_copy", "tensors_of"]
 
 Shapes = Mapping[str, torch.Size]
 """Shape of each tensor of one module, by its local name."""
@@ -76,6 +78,23 @@ ATTRIBUTES: dict[type[nn.Module], Callable[..., dict[str, object]]] = {
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
     """Parameters, then buffers, by name; a tensor with several names appears under the first."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def call_with(model: nn.Module, tensors: Mapping[str, Tensor], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Run a model with some of its tensors replaced, wherever they stand; the model is as before after.
+
+    Every place is named once: given two names of one place (a module that is registered twice), ``functional_call``
+    puts its replacement back in the end instead of the model's own tensor.
+    """
+    names = {id(t): n for n, t in tensors_of(model).items()}
+    places: dict[str, Tensor] = {}
+    for path, module in model.named_modules():
+        direct = [*module.named_parameters(recurse=False, remove_duplicate=False)]
+        direct += [*module.named_buffers(recurse=False, remove_duplicate=False)]
+        for local, tensor in direct:
+            if names[id(tensor)] in tensors:
+                places[f"{path}.{local}" if path else local] = tensors[names[id(tensor)]]
+    return functional_call(model, places, args, dict(kwargs), tie_weights=False)
 
 
 def attribute_changes(model: nn.Module, old: Shapes, new: Shapes) -> Iterator[tuple[nn.Module, str, object]]:

@@ -5,12 +5,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from widthwise.channels.graph import ChannelGraph
 from widthwise.channels.subnet import Subnet
 from widthwise.subnet.materialize import kept_positions, slice_axes
-from widthwise.subnet.resize import attribute_changes, tensors_of
+from widthwise.subnet.resize import attribute_changes, call_with, tensors_of
 
 __all__ = ["shared"]
 
@@ -51,4 +50,4 @@ class shared:  # noqa: N801 - reads as the function that it is to its callers
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the sub-network returns for these inputs."""
         with self._resized():
-            return functional_call(self._model, self.parameters(), args, kwargs)
+            return call_with(self._model, self.parameters(), args, kwargs)

@@ -14,7 +14,7 @@ from widthwise.errors import ConfigError
 __all__ = ["Space", "WidthSpace"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class WidthSpace:
     """The rule for allowed widths; :meth:`of` turns it into numbers for one graph."""
 

@@ -177,7 +177,11 @@ class Draft:
 
     def _axes(self, channel: NDArray[np.int64]) -> tuple[dict[Axis, Tensor], dict[Axis, Role]]:
         of_node = channel[self._nodes.component]
-        axes: dict[Axis, Tensor] = {}
+        axes = {
+            (name, dim): torch.full((size,), -1)
+            for name, tensor in self._flow.tensors.items()
+            for dim, size in enumerate(tensor.shape)
+        }
         roles: dict[Axis, Role] = {}
         start = 1
         for i, (name, dim, size) in enumerate(self._flow.axes):

@@ -92,7 +92,8 @@ def _product(flow: Flow, a: Tensor, b: Tensor, out: Tensor) -> None:
             if _overlap(layer, row):
                 flow.unite(layer, row, why)
     flow.put(out, *merged)
-    flow.count(prod(out.shape[:-2]), _rows(flow, a, -2), left.maximum(right), _rows(flow, b, -1))
+    batch = [_rows(flow, out, d) for d in range(out.ndim - 2)]
+    flow.count(1, *batch, _rows(flow, a, -2), left.maximum(right), _rows(flow, b, -1))
 
 
 def _rows(flow: Flow, tensor: Tensor, dim: int) -> Tensor:

@@ -99,6 +99,7 @@ class Flow(TorchDispatchMode):
 
     def __init__(self, tensors: Mapping[str, Tensor], rules: Mapping[str, Rule], fallback: Rule) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.tensors = tensors
         self._rules = rules
         self._fallback = fallback
         self._layers = WeakIdKeyDictionary()
@@ -138,6 +139,8 @@ class Flow(TorchDispatchMode):
         """Know at each operation which module is running; hooks are removed at the end."""
         hooks = []
         for name, module in model.named_modules():
+            if isinstance(module, torch.jit.ScriptModule):
+                continue  # takes no hooks
             hooks.append(module.register_forward_pre_hook(lambda *_, name=name: self._path.append(name), prepend=True))
             hooks.append(module.register_forward_hook(lambda *_: (self._path.pop(), None)[1], always_call=True))
         try:
@@ -156,12 +159,23 @@ class Flow(TorchDispatchMode):
         arguments.update(zip((a.name for a in func._schema.arguments), args, strict=False))
         arguments.update(kwargs)
         call = Call(func._schema.name, arguments, out)
-        self._rule(func)(self, call)
+        self._apply(self._rule(func), call)
         operands = call.operands()
         if operands and all(t in self._weights for t in operands):
             for result in call.results():
                 self._weights[result] = True
         return out
+
+    def _apply(self, rule: Rule, call: Call) -> None:
+        """Apply a rule; where it cannot cope with unusual shapes, pin all that the operation touches."""
+        try:
+            rule(self, call)
+        except Exception as error:
+            for tensor in call.operands():
+                self.pin_all(tensor, f"enters {call.name} in a form that its rule does not know ({error})")
+            for tensor in call.results():
+                self.pin_all(tensor, f"leaves {call.name} in a form that its rule does not know")
+                self.put(tensor)
 
     def _rule(self, func: Any) -> Rule:
         """The rule of an operation; in place, it is that of the operation it is the in-place form of."""

@@ -6,11 +6,13 @@ be (a scale of zero hides every mistake behind it), and double precision tells a
 
 import copy
 import math
+import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -67,18 +69,26 @@ class Probe:
 
     def run(self, model: Callable[..., Any] | None = None, seed: int = 0) -> list[Tensor]:
         """Every tensor that a forward returns, in evaluation mode, without gradients and with fixed randomness."""
+        example = _cast(self.example, None)  # a forward may change its input in place
         with _quiet(seed):
-            return tensors_in((model or self.model)(*self.example.args, **self.example.kwargs))
+            return tensors_in((model or self.model)(*example.args, **example.kwargs))
 
 
 @contextmanager
 def _quiet(seed: int) -> Iterator[None]:
-    """No gradients, no autocast, and random numbers that leave no trace."""
+    """No gradients, no autocast, and random numbers (torch's, numpy's, Python's) that leave no trace."""
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
     cpu, cuda = torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False)
-    with torch.random.fork_rng(devices=list(devices)), torch.no_grad(), cpu, cuda:
-        torch.manual_seed(seed)
-        yield
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=list(devices)), torch.no_grad(), cpu, cuda:
+            torch.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed)
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
 
 
 def _random_like(name: str, tensor: Tensor, generator: torch.Generator) -> Tensor:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from widthwise.channels.graph import ChannelGraph
@@ -32,14 +33,15 @@ def trace(model: nn.Module, example_inputs: Any) -> ChannelGraph:
         UntraceableModel: the model cannot be copied, does not run on the inputs, returns no tensor, or returns
             something else each time.
     """
-    probe = make_probe(model, as_example(example_inputs))
-    if difference(probe.run(), probe.run()) > probe.tolerance:
-        raise UntraceableModel(
-            "A model must compute the same twice in evaluation mode, but the outputs of this one differ from run to "
-            "run for the same inputs, random seed and weights. Make its forward depend on its inputs alone."
-        )
-    draft = Draft(_follow(probe))
-    return prove(draft, draft.graph(model), probe)
+    with torch.inference_mode(False):  # where operations arrive whole, and tensors could not be trained on later
+        probe = make_probe(model, as_example(example_inputs))
+        if difference(probe.run(), probe.run()) > probe.tolerance:
+            raise UntraceableModel(
+                "A model must compute the same twice in evaluation mode, but the outputs of this one differ from run "
+                "to run for the same inputs, random seed and weights. Make its forward depend on its inputs alone."
+            )
+        draft = Draft(_follow(probe))
+        return prove(draft, draft.graph(model), probe)
 
 
 def _follow(probe: Probe) -> Flow:

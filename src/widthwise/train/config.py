@@ -13,7 +13,7 @@ Optimizer = Literal["sgd", "adamw"]
 Schedule = Literal["cosine", "step", "one_cycle", "constant"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """How to train; the defaults suit small images from scratch.
 

@@ -2,24 +2,21 @@
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from widthwise.data.splits import Split, check_labels
-from widthwise.errors import ConfigError, EmptyData, NonFiniteLoss
+from widthwise.errors import ConfigError, NonFiniteLoss
 from widthwise.evaluate.accuracy import accuracy
-from widthwise.evaluate.modes import autocast, evaluating, logits_of, random_state_kept
+from widthwise.evaluate.modes import autocast, evaluating, logits_of, placement, random_state_kept
 from widthwise.train.checkpoint import Checkpoint, fingerprint, load_checkpoint, save_checkpoint
 from widthwise.train.config import TrainConfig
 from widthwise.train.distill import objective
@@ -27,6 +24,7 @@ from widthwise.train.history import EpochRecord, History
 from widthwise.train.placement import placed
 from widthwise.train.progress import Plan, Reporter, SilentReporter, StepStatus
 from widthwise.train.schedules import learning_rate
+from widthwise.train.setup import accelerating, build_optimizer, count_steps, derived_seed, tracking
 from widthwise.train.totals import Totals
 
 __all__ = ["fit"]
@@ -80,13 +78,13 @@ def fit(
         SaveFailed: the checkpoint could not be written; the previous one is intact.
     """
     teacher = _check_teacher(config, teacher)
-    accelerator = _accelerator(trackers)
     identity = fingerprint(config, model, train, teacher)
     start = None
     if checkpoint is not None and checkpoint.exists():
         start = load_checkpoint(checkpoint, identity)
-    reporter = progress if progress is not None and accelerator.is_main_process else SilentReporter()
     with ExitStack() as stack:
+        accelerator = stack.enter_context(accelerating(trackers))
+        reporter = progress if progress is not None and accelerator.is_main_process else SilentReporter()
         stack.enter_context(random_state_kept(accelerator.device))
         stack.enter_context(evaluating(model))  # brings every training flag back
         stack.enter_context(placed(model, accelerator.device, channels_last=config.channels_last))
@@ -97,7 +95,7 @@ def fit(
         stack.callback(loop.close)
         if start is not None:
             loop.restore(start)
-        stack.enter_context(_tracking(accelerator, config, trackers))
+        stack.enter_context(tracking(accelerator, config, trackers))
         stack.callback(reporter.finish)
         reporter.start(loop.plan())
         while len(loop.epochs) < loop.num_epochs:
@@ -123,15 +121,16 @@ class _Loop:
         self.model, self.train, self.config, self.val, self.teacher = model, train, config, val, teacher
         self.accelerator, self.reporter, self.device = accelerator, reporter, accelerator.device
         self.world = accelerator.num_processes
+        self.dtype = placement(model)[1]  # float32, or float64 for a model in that type
         self.read_every = 1 if self.device.type == "cpu" and self.world == 1 else _READ_EVERY
-        self.steps_per_epoch = _steps_per_epoch(model, train, config.batch_size, self.world)
+        self.steps_per_epoch = count_steps(model, train, config.batch_size, self.world)
         planned = self.steps_per_epoch * config.epochs
         self.total_steps = planned if config.max_steps is None else config.max_steps
         self.num_epochs = math.ceil(self.total_steps / self.steps_per_epoch)
         self.step = 0
         self.lr = config.lr
         self.epochs: list[EpochRecord] = []
-        self.optimizer = _optimizer(model, config)
+        self.optimizer = build_optimizer(model, config)
         self.scaler = GradScaler(self.device.type, enabled=config.precision == "fp16")
         self.forward = accelerator.prepare_model(model)
         if config.compile:
@@ -150,14 +149,14 @@ class _Loop:
         began = time.perf_counter()
         epoch = len(self.epochs)
         rank = self.accelerator.process_index
-        torch.manual_seed(_derived(self.config.seed, epoch, rank))
+        torch.manual_seed(derived_seed(self.config.seed, epoch, rank))
         totals = Totals(self.device)
         steps = min(self.steps_per_epoch, self.total_steps - self.step)
         self.model.train()
         batches = self.train.batches(
             self.config.batch_size,
             device=self.device,
-            seed=_derived(self.config.seed, epoch),
+            seed=derived_seed(self.config.seed, epoch),
             augment=self.config.augment,
             shard=(rank, self.world),
         )
@@ -171,6 +170,7 @@ class _Loop:
         self.lr = learning_rate(self.config, self.step, self.total_steps, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr
+        images = images.to(self.dtype)
         if self.config.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         with autocast(self.device, self.config.precision):
@@ -273,39 +273,6 @@ class _Loop:
         self.step = self.epochs[-1].steps if self.epochs else 0
 
 
-def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    trained = [p for p in model.parameters() if p.requires_grad]
-    if not trained:
-        raise ConfigError("training needs parameters with requires_grad, but the model has none")
-    flat = [] if config.decay_norm else [p for p in trained if p.ndim <= 1]  # biases and norm layers
-    whole = [p for p in trained if config.decay_norm or p.ndim > 1]
-    groups = [
-        {"params": whole, "weight_decay": config.weight_decay},
-        {"params": flat, "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.lr)
-    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)
-
-
-def _steps_per_epoch(model: nn.Module, train: Split, batch_size: int, world: int) -> int:
-    if batch_size % world:
-        raise ConfigError(
-            f"every process must get the same share of a batch, but batch_size={batch_size} cannot be divided by "
-            f"{world} processes; use a multiple"
-        )
-    whole, ragged = divmod(len(train), batch_size)
-    normalises = any(isinstance(module, _BatchNorm) for module in model.modules())
-    steps = whole + (1 if ragged and not (normalises and ragged // world < 2) else 0)
-    if steps == 0:
-        raise EmptyData(
-            f"training needs at least {2 if normalises else 1} images per process, but the split has {len(train)} "
-            f"for {world}"
-        )
-    return steps
-
-
 def _check_teacher(config: TrainConfig, teacher: nn.Module | None) -> nn.Module | None:
     """The teacher if it is needed. Raises ConfigError if it is needed and missing."""
     if config.distill_weight == 0:
@@ -318,36 +285,7 @@ def _check_teacher(config: TrainConfig, teacher: nn.Module | None) -> nn.Module 
     return teacher
 
 
-def _accelerator(trackers: Path | None) -> Accelerator:
-    log_with = None if trackers is None else "tensorboard"
-    try:
-        return Accelerator(mixed_precision="no", log_with=log_with, project_dir=trackers)
-    except ValueError as error:
-        raise ConfigError(
-            "Widthwise does its own mixed precision (TrainConfig.precision), but this process already has an "
-            "Accelerator with another one; create that with mixed_precision='no'"
-        ) from error
-
-
-@contextmanager
-def _tracking(accelerator: Accelerator, config: TrainConfig, trackers: Path | None) -> Iterator[None]:
-    if trackers is None:
-        yield
-        return
-    accelerator.init_trackers("fit", config={name: str(value) for name, value in asdict(config).items()})
-    try:
-        yield
-    finally:
-        for tracker in accelerator.trackers:  # end_training() would also end the process group
-            tracker.finish()
-
-
 def _save(accelerator: Accelerator, path: Path, checkpoint: Checkpoint) -> None:
     if accelerator.is_main_process:
         save_checkpoint(path, checkpoint)
     accelerator.wait_for_everyone()
-
-
-def _derived(*numbers: int) -> int:
-    """A seed below 2^32 that depends on all `numbers`, unlike their sum or product."""
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])

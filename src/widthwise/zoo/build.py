@@ -232,8 +232,11 @@ def _build_pretrained(record: ModelSpec, tag: str) -> nn.Module:
         builder = partial(_builder(record.spec), pretrained=True)
     else:
         builder = partial(_builder(record.spec), weights=_torchvision_weights(record, tag), progress=False)
+    # torchvision makes these changes itself, and refuses to be told.
+    implied = _PRETRAINED_KWARGS.get(record.spec, {}).items()
+    kwargs = {key: value for key, value in record.kwargs.items() if (key, value) not in implied}
     try:
-        return _call(record.spec, builder, record.kwargs)
+        return _call(record.spec, builder, kwargs)
     except ModelError as error:
         raise ModelError(
             f"{error}. If the download of its weights failed: fetch the file on a machine with a network and "

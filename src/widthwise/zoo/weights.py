@@ -1,6 +1,7 @@
 """Weight files into models: safetensors, or `torch.load` that unpickles nothing but tensors."""
 
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -78,11 +79,12 @@ def _read(path: Path) -> Any:
 
 
 def _explain_refusal(path: Path, text: str) -> str:
-    if "Unsupported" in text or "GLOBAL" in text:
+    refused = re.search(r"GLOBAL (\S+)", text)
+    if refused:
         return (
-            f"a weight file must hold tensors only, but {path} holds pickled objects, which could run any "
-            f"code when loaded ({text.splitlines()[-1].strip() or text.splitlines()[0]}); where it was made, "
-            "save it again with torch.save(model.state_dict(), path)"
+            f"a weight file must hold tensors and plain values only, but {path} holds a pickled object "
+            f"({refused[1]}), and loading such objects can run any code; where the file was made, save it again "
+            "with torch.save(model.state_dict(), path)"
         )
     return (
         f"weights must be a whole safetensors or torch.save file, but {path} is neither; safetensors files "

@@ -1,0 +1,207 @@
+"""The command line: ``widthwise prune``, ``widthwise trace``, ``widthwise evaluate``.
+
+Every option is a field of a settings dataclass, so the same configuration comes from flags, from a file
+(``--config``), from Python, and ``--print_config`` shows it. Known errors are printed without a traceback, exit code 2.
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jsonargparse import ArgumentParser
+from rich.console import Console
+
+from widthwise.cost import Budget, CostModel
+from widthwise.data import DataConfig, ImageData, load_data
+from widthwise.errors import ConfigError, CorruptRun, WidthwiseError
+from widthwise.methods import FNNP, Figures, compress
+from widthwise.methods.compress import measure
+from widthwise.report import comparison_table, graph_tables
+from widthwise.runs import RunPaths, read_json
+from widthwise.runs.model import load
+from widthwise.subnet import WidthSpace
+from widthwise.tracing import trace
+from widthwise.train import TrainConfig
+from widthwise.zoo import build_model, model_spec
+
+__all__ = ["main"]
+
+CONFIG_FILE = "prune.yaml"
+
+
+def prune(
+    model: str = "digits_net",
+    weights: Path | None = None,
+    data: str = "digits",
+    data_options: DataConfig = DataConfig(),  # noqa: B008 - frozen
+    budget: Budget = Budget(macs=0.5),  # noqa: B008 - frozen
+    space: WidthSpace = WidthSpace(),  # noqa: B008 - frozen
+    method: Literal["fnnp"] = "fnnp",
+    fnnp: FNNP = FNNP(),  # noqa: B008 - frozen
+    train_first: bool | None = None,
+    train: TrainConfig = TrainConfig(epochs=20, lr=0.1),  # noqa: B008 - frozen
+    finetune: TrainConfig = TrainConfig(epochs=20, lr=0.02),  # noqa: B008 - frozen
+    run: Path | None = None,
+    seed: int = 0,
+) -> dict[str, Figures]:
+    """Search for a smaller network under a budget, fine-tune it and save it in a run folder.
+
+    Args:
+        model: a zoo name, torchvision:NAME, timm:NAME, or module.path:function for your own.
+        weights: a file with the trained weights (safetensors or a state dict).
+        data: digits, cifar10, cifar100, folder:PATH or parquet:PATH.
+        data_options: how the data is split and prepared.
+        budget: limits of the small network; a number up to 1 is a fraction of the full model's.
+        space: the widths to choose from.
+        method: how to search.
+        fnnp: settings of the method fnnp.
+        train_first: whether to train the full model before; by default if no weights are given.
+        train: how the full model is trained.
+        finetune: how the best candidates are trained.
+        run: the run folder; runs/MODEL-DATA if not given. The same command goes on where it was killed.
+        seed: of the full model's first weights, where it is trained here.
+    """
+    console = Console()
+    images = load_data(data, **_options(data_options))
+    full = _build(model, weights, images, seed)
+    pretrained = weights is not None or "@" in model
+    folder = run or Path("runs") / f"{model}-{data}".replace("/", "_").replace(":", "_")
+    result = compress(
+        full,
+        images,
+        budget=budget,
+        method={"fnnp": fnnp}[method],
+        run=folder,
+        space=space,
+        finetune=finetune,
+        train=train if (not pretrained if train_first is None else train_first) else None,
+        builder=_spec(model, images),
+        progress=True,
+    )
+    console.print(comparison_table(result.metrics))
+    console.print(f"The small network is in {folder}; widthwise.load({str(folder)!r}) brings it back.", highlight=False)
+    return result.metrics
+
+
+def trace_model(model: str, weights: Path | None = None, shape: str | None = None) -> None:
+    """Show which channels of a model can be pruned, what they cost, and what is pinned and why.
+
+    Args:
+        model: a zoo name, torchvision:NAME, timm:NAME, or module.path:function for your own.
+        weights: a file with the trained weights; a trace does not depend on them.
+        shape: of one image, such as 3x224x224.
+    """
+    network = build_model(model, weights=weights)
+    graph = trace(network, torch.zeros(1, *_shape(model, network, shape)))
+    console = Console()
+    for table in graph_tables(graph, CostModel(graph)):
+        console.print(table)
+
+
+def evaluate(run: Path, data: str | None = None, data_options: DataConfig | None = None) -> None:
+    """Measure the small network of a finished run again.
+
+    Args:
+        run: the run folder.
+        data: another data set than that of the run.
+        data_options: how that data is split and prepared.
+    """
+    paths = RunPaths(run)
+    if not paths.subnet_path.exists():
+        raise CorruptRun(
+            f"A finished run has a {paths.subnet_path.name}, but {run} has none. Give the folder that `widthwise "
+            "prune` was run on; if it was interrupted, run the same command again."
+        )
+    saved = _saved_config(paths)
+    if data is None and saved is None:
+        raise ConfigError(f"{run} was not made by `widthwise prune`, so it does not say on which data; add --data.")
+    source = data if data is not None else saved.data
+    images = load_data(source, **_options(data_options or (DataConfig() if saved is None else saved.data_options)))
+    small = load(run)
+    graph = trace(small, images.example())
+    figures = measure(small, graph.subnet(), CostModel(graph), images)
+    before = read_json(paths.path / "result.json")["before"]
+    latency = {int(batch): ms for batch, ms in before.pop("latency_ms").items()}
+    Console().print(comparison_table({"before": Figures(**before, latency_ms=latency), "after": figures}))
+
+
+def _options(config: DataConfig) -> dict[str, Any]:
+    return {name: getattr(config, name) for name in config.__dataclass_fields__}
+
+
+def _spec(model: str, images: ImageData) -> Any:
+    return model_spec(model, num_classes=images.num_classes, **_channels(model, images))
+
+
+def _channels(model: str, images: ImageData) -> dict[str, Any]:
+    """The zoo's own networks are told how many channels an image has."""
+    return {"in_channels": images.input_shape[0]} if ":" not in model else {}
+
+
+def _build(model: str, weights: Path | None, images: ImageData, seed: int) -> torch.nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build_model(model, num_classes=images.num_classes, weights=weights, **_channels(model, images))
+
+
+def _shape(model: str, network: torch.nn.Module, shape: str | None) -> tuple[int, ...]:
+    """What was asked for, or what such a model usually takes."""
+    if shape is not None:
+        parts = shape.lower().split("x")
+        if not all(part.isdigit() and int(part) > 0 for part in parts):
+            raise ConfigError(f"A shape is written as 3x224x224 (channels, height, width), but got {shape!r}.")
+        return tuple(int(part) for part in parts)
+    kind, _, name = model.partition(":")
+    if kind == "timm":
+        return tuple(network.default_cfg["input_size"])  # type: ignore[index]
+    if name:
+        return (3, 224, 224)
+    return (1, 8, 8) if model == "digits_net" else (3, 224, 224) if model == "mobilenet_v1" else (3, 32, 32)
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="widthwise", description="Finds how wide each layer of a network needs to be.")
+    commands = parser.add_subcommands()
+    for name, function, positional in (
+        ("prune", prune, False),
+        ("trace", trace_model, True),
+        ("evaluate", evaluate, True),
+    ):
+        part = ArgumentParser(description=(function.__doc__ or "").partition("\n")[0])
+        part.add_argument("--config", action="config", help="a file with any of the settings below")
+        part.add_function_arguments(function, as_positional=positional)
+        commands.add_subcommand(name, part, help=(function.__doc__ or "").partition("\n")[0])
+    return parser
+
+
+def _saved_config(paths: RunPaths) -> Any:
+    """The settings of the `widthwise prune` that made a run; None for a run made from Python."""
+    file = paths.path / CONFIG_FILE
+    if not file.exists():
+        return None
+    parser = ArgumentParser()
+    parser.add_function_arguments(prune)
+    return parser.instantiate_classes(parser.parse_path(str(file)))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    logging.getLogger("accelerate").setLevel(logging.ERROR)
+    parser = _parser()
+    try:
+        config = parser.parse_args(list(arguments) if arguments is not None else None)
+        settings = parser.instantiate_classes(config)
+        command = settings.pop("subcommand")
+        options = {name: value for name, value in vars(settings[command]).items() if name != "config"}
+        {"prune": prune, "trace": trace_model, "evaluate": evaluate}[command](**options)
+    except WidthwiseError as error:
+        Console(stderr=True).print(f"{type(error).__name__}: {error}", style="red", markup=False, highlight=False)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
