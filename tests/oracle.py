@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 import widthwise
 from widthwise import ChannelGraph, Subnet
@@ -92,6 +92,7 @@ def reference(model: nn.Module, graph: ChannelGraph, keep: Keep) -> nn.Module:
 def call(model: Any, inputs: Any) -> list[Tensor]:
     """Every tensor of what a model returns, for inputs in any form that ``trace`` takes."""
     torch.manual_seed(0)
+    inputs = tree_map_only(Tensor, torch.clone, inputs)  # a forward may change them
     if isinstance(inputs, dict):
         out = model(**inputs)
     elif isinstance(inputs, tuple | list):

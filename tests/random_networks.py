@@ -92,19 +92,20 @@ def _concat(x: Tensor, a: int, b: int) -> Step:
 
 
 def _add_earlier(x: Tensor, a: int, b: int) -> Step:
-    """An earlier tensor of the same shape, if there is one, with or without zero-padded channels."""
+    """An earlier tensor, zero-padded to the channels there are at build time, added or as a gate."""
 
     def run(s: Any, x: Tensor, e: list[Tensor]) -> Tensor:
-        for other in reversed(e):
-            if other.shape == x.shape and b % 3 == 0:
-                return x * torch.sigmoid(other)
-        for other in e[a % len(e) :]:
-            if other.shape[2:] == x.shape[2:] and s.extra > 0 and other.shape[1] + s.extra == x.shape[1]:
-                return x + F.pad(other, (0, 0, 0, 0, s.extra // 2, s.extra - s.extra // 2))
-        return x
+        if s.extra is None:  # decided once: a forward that looks at its width afterwards cannot be proved
+            s.source, s.extra = a % len(e), x.shape[1] - e[a % len(e)].shape[1]
+        other = e[s.source]
+        if s.extra < 0 or other.shape[2:] != x.shape[2:]:
+            return x.relu()
+        if s.extra:
+            other = F.pad(other, (0, 0, 0, 0, s.extra // 2, s.extra - s.extra // 2))
+        return x * torch.sigmoid(other) if b % 3 == 0 else x + other
 
     step = Step(run)
-    step.extra = 4 * (a % 2) + 2 * (b % 3)  # type: ignore[assignment]
+    step.source, step.extra = 0, None  # type: ignore[assignment]
     return step
 
 

@@ -6,7 +6,7 @@ Every option is a field of a settings dataclass, so the same configuration comes
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from widthwise.errors import ConfigError, CorruptRun, WidthwiseError
 from widthwise.methods import FNNP, Figures, compress
 from widthwise.methods.compress import measure
 from widthwise.report import comparison_table, graph_tables
-from widthwise.runs import RunPaths, read_json
+from widthwise.runs import RunPaths, read_json, write_atomic
 from widthwise.runs.model import load
 from widthwise.subnet import WidthSpace
 from widthwise.tracing import trace
@@ -46,7 +46,7 @@ def prune(
     finetune: TrainConfig = TrainConfig(epochs=20, lr=0.02),  # noqa: B008 - frozen
     run: Path | None = None,
     seed: int = 0,
-) -> dict[str, Figures]:
+) -> Path:
     """Search for a smaller network under a budget, fine-tune it and save it in a run folder.
 
     Args:
@@ -83,7 +83,7 @@ def prune(
     )
     console.print(comparison_table(result.metrics))
     console.print(f"The small network is in {folder}; widthwise.load({str(folder)!r}) brings it back.", highlight=False)
-    return result.metrics
+    return folder
 
 
 def trace_model(model: str, weights: Path | None = None, shape: str | None = None) -> None:
@@ -162,41 +162,45 @@ def _shape(model: str, network: torch.nn.Module, shape: str | None) -> tuple[int
     return (1, 8, 8) if model == "digits_net" else (3, 224, 224) if model == "mobilenet_v1" else (3, 32, 32)
 
 
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(prog="widthwise", description="Finds how wide each layer of a network needs to be.")
-    commands = parser.add_subcommands()
-    for name, function, positional in (
-        ("prune", prune, False),
-        ("trace", trace_model, True),
-        ("evaluate", evaluate, True),
-    ):
-        part = ArgumentParser(description=(function.__doc__ or "").partition("\n")[0])
-        part.add_argument("--config", action="config", help="a file with any of the settings below")
-        part.add_function_arguments(function, as_positional=positional)
-        commands.add_subcommand(name, part, help=(function.__doc__ or "").partition("\n")[0])
-    return parser
+COMMANDS: dict[str, Callable[..., Any]] = {"prune": prune, "trace": trace_model, "evaluate": evaluate}
+"""The function of each command; its arguments are the command's options."""
+
+
+def _command(name: str) -> ArgumentParser:
+    function = COMMANDS[name]
+    part = ArgumentParser(description=(function.__doc__ or "").partition("\n")[0])
+    part.add_argument("--config", action="config", help="a file with any of the settings below")
+    part.add_function_arguments(function, as_positional=name != "prune")
+    return part
 
 
 def _saved_config(paths: RunPaths) -> Any:
-    """The settings of the `widthwise prune` that made a run; None for a run made from Python."""
+    """The settings of the ``widthwise prune`` that made a run; None for a run made from Python."""
     file = paths.path / CONFIG_FILE
     if not file.exists():
         return None
     parser = ArgumentParser()
     parser.add_function_arguments(prune)
-    return parser.instantiate_classes(parser.parse_path(str(file)))
+    return parser.instantiate(parser.parse_path(str(file)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     logging.getLogger("accelerate").setLevel(logging.ERROR)
-    parser = _parser()
+    commands = {name: _command(name) for name in COMMANDS}
+    parser = ArgumentParser(prog="widthwise", description="Finds how wide each layer of a network needs to be.")
+    subcommands = parser.add_subcommands()
+    for name, part in commands.items():
+        subcommands.add_subcommand(name, part, help=part.description)
     try:
         config = parser.parse_args(list(arguments) if arguments is not None else None)
-        settings = parser.instantiate_classes(config)
-        command = settings.pop("subcommand")
-        options = {name: value for name, value in vars(settings[command]).items() if name != "config"}
-        {"prune": prune, "trace": trace_model, "evaluate": evaluate}[command](**options)
+        name = config.subcommand
+        settings = parser.instantiate(config)[name]
+        options = {key: value for key, value in vars(settings).items() if key != "config"}
+        made = COMMANDS[name](**options)
+        if name == "prune":
+            text = commands[name].dump(config[name])
+            write_atomic(made / CONFIG_FILE, lambda path: path.write_text(text))
     except WidthwiseError as error:
         Console(stderr=True).print(f"{type(error).__name__}: {error}", style="red", markup=False, highlight=False)
         return 2

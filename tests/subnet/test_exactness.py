@@ -18,16 +18,14 @@ QUICK = {
     "resnext50_32x4d": 64,
     "mobilenet_v3_small": 64,
     "densenet121": 64,
-    "vgg16_bn": 32,
     "squeezenet1_1": 64,
     "shufflenet_v2_x1_0": 64,
-    "convnext_tiny": 64,
     "googlenet": 64,
     "efficientnet_b0": 64,
 }
-SLOW = {"resnet50": 96, "regnet_y_400mf": 96, "mobilenet_v2": 96, "inception_v3": 96, "mnasnet1_0": 96}
-ZOO = {"resnet20": (3, 32, 32), "mobilenet_v1": (3, 32, 32), "digits_net": (1, 8, 8)}
-SLOW_ZOO = {"resnet56": (3, 32, 32), "preresnet164": (3, 32, 32), "vgg16_bn": (3, 32, 32)}
+SLOW = {"vgg16_bn": 32, "convnext_tiny": 64, "resnet50": 96, "regnet_y_400mf": 96, "mobilenet_v2": 96, "inception_v3": 96, "mnasnet1_0": 96}
+ZOO = {"resnet20": (3, 32, 32), "vgg16_bn": (3, 32, 32), "mobilenet_v1": (3, 32, 32), "digits_net": (1, 8, 8)}
+SLOW_ZOO = {"resnet56": (3, 32, 32), "preact_resnet164": (3, 32, 32)}
 
 
 @functools.cache

@@ -16,8 +16,9 @@ from widthwise.cost.latency import measure_latency
 from widthwise.data import DataSource, ImageData, load_data
 from widthwise.errors import NothingToPrune
 from widthwise.evaluate import accuracy, adaptive_bn
-from widthwise.evaluate.modes import evaluating, logits_of
+from widthwise.evaluate.modes import evaluating, logits_of, placement
 from widthwise.methods.base import Method, Task
+from widthwise.methods.evaluators import search_device
 from widthwise.methods.fnnp import FNNP
 from widthwise.runs import RunFolder, write_json
 from widthwise.runs.model import save
@@ -103,7 +104,7 @@ def compress(
     method = method or FNNP()
     space, finetune = space or WidthSpace(), finetune or TrainConfig(epochs=10, lr=0.02)
     images = load_data(data)
-    graph = trace(model, images.example())
+    graph = trace(model, images.example().to(placement(model)[0]))
     if not graph.num_channels:
         reasons = "; ".join(f"{g.name} {g.reason}" for g in graph.pinned[:5])
         raise NothingToPrune(f"A model needs at least one group of prunable channels, but all are pinned: {reasons}.")
@@ -145,11 +146,11 @@ def _best_of(
         small = materialize(model, graph, subnet)
         adaptive_bn(small, images.train.subset(min(1000, len(images.train)), seed=finetune.seed).batches(250))
         _fit(folder, f"finalist-{place}", small, images, finetune, progress, teacher)
-        reached = accuracy(small, images.val, precision=finetune.precision)
+        reached = accuracy(small.to(search_device()), images.val, precision=finetune.precision)
         if best is None or reached > best[0]:
             best = (reached, small, subnet)
     assert best is not None
-    return best[1], best[2]
+    return best[1].to(placement(model)[0]), best[2]
 
 
 def _fit(
@@ -201,10 +202,14 @@ def _describe(model: nn.Module, images: ImageData, **settings: Any) -> dict[str,
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     parts = {"train": images.train, "val": images.val, "test": images.test}
-    sizes = {name: len(split) for name, split in parts.items() if split is not None}
+    labels = {
+        name: [len(split), hashlib.sha256(split.labels.numpy().tobytes()).hexdigest()[:16]]
+        for name, split in parts.items()
+        if split is not None
+    }
     return {
         "model": {"class": type(model).__qualname__, "weights": digest.hexdigest()[:16]},
-        "data": {"name": images.name, "classes": images.num_classes, **sizes},
+        "data": {"name": images.name, "classes": images.num_classes, **labels},
         **{name: plain(value) for name, value in settings.items()},
     }
 

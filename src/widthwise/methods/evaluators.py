@@ -1,6 +1,6 @@
 """Quick judgements of a sub-network before it is trained (FNNP, section 3 and figure 3)."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, Protocol, runtime_checkable
 
@@ -13,7 +13,7 @@ from widthwise.evaluate import Precision, accuracy, adaptive_bn
 from widthwise.subnet import materialize
 from widthwise.train import TrainConfig, fit
 
-__all__ = ["AdaptiveBN", "Evaluator", "EvaluatorName", "GlobalBN", "ShortTraining"]
+__all__ = ["AdaptiveBN", "Evaluator", "EvaluatorName", "GlobalBN", "ShortTraining", "search_device"]
 
 EvaluatorName = Literal["global_bn", "adaptive_bn", "short_training"]
 
@@ -31,8 +31,10 @@ CALIBRATION_BATCH = 250
 """Images per calibration batch."""
 
 
-def _device(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device
+def search_device() -> torch.device:
+    """Where candidates are judged: the accelerator if there is one."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return accelerator if accelerator is not None else torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class GlobalBN:
 
     def __call__(self, subnet: Subnet) -> float:
         """Top-1 on the validation images, in [0, 1]."""
-        return accuracy(materialize(self.model, self.graph, subnet), self.val, precision=self.precision)
+        small = materialize(self.model, self.graph, subnet).to(search_device())
+        return accuracy(small, self.val, precision=self.precision)
 
 
 @dataclass(frozen=True)
@@ -62,14 +65,14 @@ class AdaptiveBN:
 
     def __call__(self, subnet: Subnet) -> float:
         """Top-1 on the validation images, in [0, 1]."""
-        small = materialize(self.model, self.graph, subnet)
+        small = materialize(self.model, self.graph, subnet).to(search_device())
         adaptive_bn(small, self._batches, precision=self.precision)
         return accuracy(small, self.val, precision=self.precision)
 
     @cached_property
     def _batches(self) -> list[Tensor]:
         """The same images serve every candidate, so they are prepared once."""
-        batches = self.calibration.batches(CALIBRATION_BATCH, device=_device(self.model))
+        batches = self.calibration.batches(CALIBRATION_BATCH, device=search_device())
         return [images for images, _ in batches]
 
 
@@ -85,6 +88,6 @@ class ShortTraining:
 
     def __call__(self, subnet: Subnet) -> float:
         """Top-1 on the validation images, in [0, 1]."""
-        small = materialize(self.model, self.graph, subnet)
-        fit(small, self.train, replace(self.config, checkpoint_every=max(1, self.config.epochs)))
+        small = materialize(self.model, self.graph, subnet).to(search_device())
+        fit(small, self.train, self.config)
         return accuracy(small, self.val, precision=self.config.precision)

@@ -37,8 +37,8 @@ class Evolution:
         *,
         generation: int = 20,
         parents: int = 8,
-        mutation: float = 0.3,
-        spread: float = 0.3,
+        mutation: float = 0.15,
+        spread: float = 0.6,
         max_rate: float = 0.9,
         seed: int = 0,
     ) -> None:
@@ -65,7 +65,7 @@ class Evolution:
     def _breed(self) -> list[Tensor]:
         children: list[Tensor] = []
         for attempt in range(20):
-            ratios = self._children()
+            ratios = self._children(self._spread * (1 + attempt / 2))  # wider where all was seen already
             for row in project(self._space, self._limits, ratios):
                 key = tuple(row.tolist())
                 if key not in self._seen or attempt == 19:  # a tiny space may be used up: then repeat
@@ -75,7 +75,7 @@ class Evolution:
                     return children
         return children
 
-    def _children(self) -> Float64[Tensor, "children groups"]:
+    def _children(self, spread: float) -> Float64[Tensor, "children groups"]:
         """Two parents each, crossed group by group, then mutated."""
         best = sorted(self._scored, key=lambda item: -item[0])[: self._parents]
         full = self._space.full.double()
@@ -85,7 +85,7 @@ class Evolution:
         pairs = torch.randint(len(pool), (2, self._size), generator=self._generator)
         first, second = pool[pairs[0]], pool[pairs[1]]
         child = torch.where(torch.rand(shape, generator=self._generator) < 0.5, first, second)
-        change = torch.randn(shape, generator=self._generator, dtype=torch.float64) * self._spread
+        change = torch.randn(shape, generator=self._generator, dtype=torch.float64) * spread
         mutated = torch.rand(shape, generator=self._generator) < self._mutation
         mutated |= (pairs[0] == pairs[1])[:, None] & ~mutated.any(1, keepdim=True)  # never a mere copy
         return torch.where(mutated, child * change.exp(), child).clamp(self._floor, 1)

@@ -1,0 +1,140 @@
+"""The whole way from a model, data and a budget to a small network, on the embedded data."""
+
+import json
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+import widthwise
+from widthwise.errors import ConfigError, EmptyData, InfeasibleBudget, LabelOutOfRange, NothingToPrune, RunMismatch
+from widthwise.methods import FNNP
+from widthwise.train import TrainConfig
+
+SHORT = TrainConfig(epochs=2, lr=0.02)
+
+
+def digits_net(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return widthwise.build_model("digits_net")
+
+
+def test_the_result_meets_the_budget_is_trained_and_saved(tmp_path):
+    model = digits_net()
+    result = widthwise.compress(
+        model,
+        "digits",
+        budget=widthwise.Budget(macs=0.5, params=0.6),
+        method=FNNP(candidates=8),
+        train=TrainConfig(epochs=6, lr=0.1),
+        finetune=TrainConfig(epochs=4, lr=0.03),
+        run=tmp_path / "run",
+        builder="digits_net",
+    )
+    before, after = result.metrics["before"], result.metrics["after"]
+    assert after.macs <= 0.5 * before.macs
+    assert after.params <= 0.6 * before.params
+    assert after.macs > 0.49 * before.macs or after.params > 0.59 * before.params
+    assert after.params == sum(p.numel() for p in result.model.parameters())
+    assert after.test_accuracy is not None
+    assert after.test_accuracy > 0.85
+    assert set(after.latency_ms) == {1, 64}
+    assert len(result.trials) == 8
+    scores = [t.score for t in result.trials]
+    assert scores == sorted(scores, reverse=True)
+    x = torch.randn(2, 1, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(widthwise.load(tmp_path / "run")(x), result.model(x))
+    saved = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert saved["after"]["macs"] == after.macs
+    with pytest.raises(RunMismatch, match="method.candidates"):
+        widthwise.compress(
+            digits_net(),
+            "digits",
+            budget=widthwise.Budget(macs=0.5, params=0.6),
+            method=FNNP(candidates=9),
+            train=TrainConfig(epochs=6, lr=0.1),
+            finetune=TrainConfig(epochs=4, lr=0.03),
+            run=tmp_path / "run",
+        )
+
+
+def test_without_a_run_folder_nothing_is_kept_and_the_model_stays(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = digits_net()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    widthwise.compress(model, "digits", budget=widthwise.Budget(params=0.7), method=FNNP(candidates=3), finetune=SHORT)
+    assert not list(tmp_path.iterdir())
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("strategy", ["random", "evolution"])
+@pytest.mark.parametrize("evaluator", ["global_bn", "adaptive_bn", "short_training"])
+def test_every_strategy_and_evaluator(strategy, evaluator):
+    method = FNNP(
+        candidates=3,
+        strategy=strategy,
+        evaluator=evaluator,
+        finalists=1,
+        validation_images=60,
+        short_training=TrainConfig(max_steps=3, lr=0.01),
+    )
+    result = widthwise.compress(
+        digits_net(), "digits", budget=widthwise.Budget(macs=0.5), method=method, finetune=TrainConfig(epochs=0)
+    )
+    assert result.metrics["after"].macs <= 0.5 * result.metrics["before"].macs
+
+
+def test_distillation_from_the_full_network():
+    result = widthwise.compress(
+        digits_net(),
+        "digits",
+        budget=widthwise.Budget(macs=0.5),
+        method=FNNP(candidates=2, finalists=1),
+        finetune=TrainConfig(epochs=1, lr=0.02, distill_weight=0.5),
+    )
+    assert result.model is not None
+
+
+class Fixed(nn.Module):
+    """One layer: its input is the image, its output the result."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.only = nn.Conv2d(1, 10, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.only(x).flatten(1)
+
+
+def test_bad_input_is_refused_before_any_work(tmp_path):
+    budget = widthwise.Budget(macs=0.5)
+    with pytest.raises(NothingToPrune, match="reaches the model's output"):
+        widthwise.compress(Fixed(), "digits", budget=budget, run=tmp_path / "a")
+    with pytest.raises(InfeasibleBudget, match="smallest"):
+        widthwise.compress(digits_net(), "digits", budget=widthwise.Budget(macs=1e-4), run=tmp_path / "a")
+    with pytest.raises(LabelOutOfRange, match="0..2"):
+        widthwise.compress(
+            widthwise.build_model("digits_net", num_classes=3), "digits", budget=budget, run=tmp_path / "a"
+        )
+    with pytest.raises(EmptyData):
+        widthwise.compress(digits_net(), TensorDataset(torch.zeros(0, 1, 8, 8), torch.zeros(0).long()), budget=budget)
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"candidates": 0}, "candidates"),
+        ({"max_rate": 0.0}, "max_rate"),
+        ({"max_rate": 1.5}, "max_rate"),
+        ({"strategy": "best"}, "strategy"),
+        ({"finalists": 0}, "finalists"),
+    ],
+)
+def test_settings_outside_their_range(settings, message):
+    with pytest.raises((ConfigError, Exception), match=message) as caught:
+        FNNP(**settings)
+    if settings != {"strategy": "best"}:  # the run-time type checker of the tests sees that one first
+        assert caught.type is ConfigError

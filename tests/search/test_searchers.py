@@ -1,0 +1,110 @@
+"""The contract of every searcher: in the space, under the budget, the same for the same seed, resumed exactly."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from widthwise.cost import Limits
+from widthwise.errors import CorruptRun
+from widthwise.search import Evolution, RandomRates, Searcher, best_first, run_search, uniform_widths
+from widthwise.subnet import Space
+
+Make = Callable[[Space, Limits, int], Searcher]
+
+SEARCHERS: dict[str, Make] = {
+    "random": lambda space, limits, seed: RandomRates(space, limits, max_rate=0.9, seed=seed, batch=7),
+    "evolution": lambda space, limits, seed: Evolution(space, limits, generation=6, parents=3, seed=seed),
+}
+
+
+class Memory:
+    """A log without a file."""
+
+    def __init__(self, events=()) -> None:
+        self.events = tuple(events)
+
+    def append(self, event) -> None:
+        self.events = (*self.events, dict(event))
+
+
+def score(widths) -> float:
+    """A toy objective: even widths are best."""
+    full = torch.tensor([6.0, 8.0, 10.0, 12.0])
+    return -float((widths / full).var())
+
+
+@pytest.fixture(params=SEARCHERS)
+def make(request) -> Make:
+    return SEARCHERS[request.param]
+
+
+def test_strategies_lie_in_the_space_and_the_budget(make, chain_space, half):
+    searcher = make(chain_space, half, 0)
+    for _ in range(40):
+        widths = searcher.ask()
+        assert all(int(w) in c.tolist() for w, c in zip(widths, chain_space.choices, strict=True))
+        assert bool(half.met(widths[None])[0])
+        searcher.tell(widths, score(widths))
+
+
+def test_same_seed_same_run_and_other_seed_another(make, chain_space, half):
+    def widths(seed):
+        trials = run_search(make(chain_space, half, seed), score, 20, Memory())
+        return [t.widths.tolist() for t in trials]
+
+    assert widths(1) == widths(1)
+    assert widths(1) != widths(2)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 7, 19, 20])
+def test_resumed_equals_uninterrupted(make, chain_space, half, cut):
+    log = Memory()
+    whole = run_search(make(chain_space, half, 3), score, 20, log)
+    scored = []
+
+    def counting(widths) -> float:
+        scored.append(widths)
+        return score(widths)
+
+    resumed = run_search(make(chain_space, half, 3), counting, 20, Memory(log.events[:cut]))
+    assert [(t.widths.tolist(), t.score) for t in resumed] == [(t.widths.tolist(), t.score) for t in whole]
+    assert len(scored) == 20 - cut
+
+
+def test_a_journal_of_another_search_is_refused(make, chain_space, half):
+    log = Memory()
+    run_search(make(chain_space, half, 3), score, 5, log)
+    with pytest.raises(CorruptRun, match="strategy 0"):
+        run_search(
+            make(chain_space, half, 4) if make is SEARCHERS["random"] else _shifted(make(chain_space, half, 4)),
+            score,
+            5,
+            log,
+        )
+
+
+def _shifted(searcher: Searcher) -> Searcher:
+    widths = searcher.ask()
+    searcher.tell(widths, 0.0)
+    return searcher
+
+
+def test_best_first_breaks_ties_by_order(chain_space, half):
+    trials = run_search(SEARCHERS["random"](chain_space, half, 0), lambda w: float(w[0] % 2), 10, Memory())
+    ranked = best_first(trials)
+    assert [t.score for t in ranked] == sorted((t.score for t in trials), reverse=True)
+    for first, second in zip(ranked, ranked[1:], strict=False):
+        assert first.score > second.score or first.index < second.index
+
+
+def test_evolution_starts_at_uniform_repeats_nothing_and_improves(chain_space, half):
+    def distance(widths) -> float:  # the best strategy is narrow first, wide last
+        return -float((widths / torch.tensor([6.0, 8.0, 10.0, 12.0]) - torch.tensor([0.3, 0.6, 0.8, 0.9])).abs().sum())
+
+    trials = run_search(Evolution(chain_space, half, generation=10, parents=4, seed=0), distance, 80, Memory())
+    assert trials[0].widths.tolist() == uniform_widths(chain_space, half).tolist()
+    assert len({tuple(t.widths.tolist()) for t in trials}) == 80
+    randoms = run_search(SEARCHERS["random"](chain_space, half, 0), distance, 80, Memory())
+    assert best_first(trials)[0].score > best_first(randoms)[0].score
+    assert best_first(trials)[0].score > trials[0].score
