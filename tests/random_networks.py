@@ -225,8 +225,10 @@ def _pool(x: Tensor, a: int, b: int) -> Step:
     kinds: tuple[Callable[..., Tensor], ...] = (
         lambda s, x, e: F.max_pool2d(x, 3, 1, 1),
         lambda s, x, e: F.avg_pool2d(x, 3, 1, 1),
-        lambda s, x, e: F.interpolate(F.max_pool2d(x, 2), size=x.shape[2:], mode="bilinear") if x.shape[2] > 1 else x,
-        lambda s, x, e: F.pad(x, (1, 1, 1, 1), mode="reflect")[:, :, 1:-1, 1:-1] if x.shape[2] > 1 else x,
+        lambda s, x, e: (
+            F.interpolate(F.max_pool2d(x, 2), size=x.shape[2:], mode="bilinear") if min(x.shape[2:]) > 1 else x
+        ),
+        lambda s, x, e: F.pad(x, (1, 1, 1, 1), mode="reflect")[:, :, 1:-1, 1:-1] if min(x.shape[2:]) > 1 else x,
     )
     return Step(kinds[a % 4])
 
@@ -251,7 +253,7 @@ def _mixing(x: Tensor, a: int, b: int) -> Step:
 
 def _odd(x: Tensor, a: int, b: int) -> Step:
     """Hard-coded numbers and unusual ways to say usual things."""
-    n, c, h, w = x.shape
+    _, c, h, w = x.shape
 
     def buffer(s: Any, x: Tensor, e: list[Tensor]) -> Tensor:
         out = torch.zeros(x.shape[0], 2 * x.shape[1], *x.shape[2:], dtype=x.dtype)
@@ -284,7 +286,7 @@ def _odd(x: Tensor, a: int, b: int) -> Step:
         lambda s, x, e: F.pad(x, (0, 0, 0, 0, 0, max(0, 16 - x.shape[1]))),
         lambda s, x, e: F.unfold(x, 3, padding=1).view(x.shape[0], -1, *x.shape[2:]) if c < 5 else x,
         lambda s, x, e: x.squeeze()[None] if x.shape[0] == 1 and x.squeeze().ndim == 3 else x,
-        lambda s, x, e: x if x.shape[1] > 3 else x * 2,
+        lambda s, x, e: x * 2 if c > 3 else x,
         buffer,
         inplace,
     )

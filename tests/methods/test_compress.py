@@ -48,7 +48,7 @@ def test_the_result_meets_the_budget_is_trained_and_saved(tmp_path):
         assert torch.equal(widthwise.load(tmp_path / "run")(x), result.model(x))
     saved = json.loads((tmp_path / "run" / "result.json").read_text())
     assert saved["after"]["macs"] == after.macs
-    with pytest.raises(RunMismatch, match="method.candidates"):
+    with pytest.raises(RunMismatch, match=r"method\.candidates"):
         widthwise.compress(
             digits_net(),
             "digits",
@@ -114,7 +114,7 @@ def test_bad_input_is_refused_before_any_work(tmp_path):
         widthwise.compress(Fixed(), "digits", budget=budget, run=tmp_path / "a")
     with pytest.raises(InfeasibleBudget, match="smallest"):
         widthwise.compress(digits_net(), "digits", budget=widthwise.Budget(macs=1e-4), run=tmp_path / "a")
-    with pytest.raises(LabelOutOfRange, match="0..2"):
+    with pytest.raises(LabelOutOfRange, match=r"0\.\.2"):
         widthwise.compress(
             widthwise.build_model("digits_net", num_classes=3), "digits", budget=budget, run=tmp_path / "a"
         )

@@ -1,5 +1,7 @@
 """A small traced network for searchers, which need no weights and no data."""
 
+from itertools import pairwise
+
 import pytest
 from torch import Tensor, nn, randn
 
@@ -15,7 +17,7 @@ class Chain(nn.Module):
         super().__init__()
         widths = (3, 6, 8, 10, 12)
         self.body = nn.Sequential(
-            *(nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.ReLU()) for a, b in zip(widths, widths[1:], strict=False))
+            *(nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.ReLU()) for a, b in pairwise(widths))
         )
         self.head = nn.Linear(12, 4)
 

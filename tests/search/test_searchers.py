@@ -1,6 +1,7 @@
 """The contract of every searcher: in the space, under the budget, the same for the same seed, resumed exactly."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -94,7 +95,7 @@ def test_best_first_breaks_ties_by_order(chain_space, half):
     trials = run_search(SEARCHERS["random"](chain_space, half, 0), lambda w: float(w[0] % 2), 10, Memory())
     ranked = best_first(trials)
     assert [t.score for t in ranked] == sorted((t.score for t in trials), reverse=True)
-    for first, second in zip(ranked, ranked[1:], strict=False):
+    for first, second in pairwise(ranked):
         assert first.score > second.score or first.index < second.index
 
 

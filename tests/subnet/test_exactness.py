@@ -2,13 +2,13 @@
 
 import functools
 
-import oracle
 import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+import oracle
 import widthwise
 from widthwise import ChannelGraph
 from widthwise.zoo import build_model
@@ -23,7 +23,15 @@ QUICK = {
     "googlenet": 64,
     "efficientnet_b0": 64,
 }
-SLOW = {"vgg16_bn": 32, "convnext_tiny": 64, "resnet50": 96, "regnet_y_400mf": 96, "mobilenet_v2": 96, "inception_v3": 96, "mnasnet1_0": 96}
+SLOW = {
+    "vgg16_bn": 32,
+    "convnext_tiny": 64,
+    "resnet50": 96,
+    "regnet_y_400mf": 96,
+    "mobilenet_v2": 96,
+    "inception_v3": 96,
+    "mnasnet1_0": 96,
+}
 ZOO = {"resnet20": (3, 32, 32), "vgg16_bn": (3, 32, 32), "mobilenet_v1": (3, 32, 32), "digits_net": (1, 8, 8)}
 SLOW_ZOO = {"resnet56": (3, 32, 32), "preact_resnet164": (3, 32, 32)}
 

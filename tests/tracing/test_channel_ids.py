@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-import oracle
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import oracle
 import widthwise
 from widthwise import ChannelGraph
 
@@ -167,7 +167,9 @@ def test_transposed_and_grouped_transposed() -> None:
 
 
 def test_concat() -> None:
-    graph = trace(Net(lambda s, x: s.h(pooled(torch.cat([s.a(x), x, s.b(x)], 1))), a=conv(3, 2), b=conv(3, 3), h=head(8)))
+    graph = trace(
+        Net(lambda s, x: s.h(pooled(torch.cat([s.a(x), x, s.b(x)], 1))), a=conv(3, 2), b=conv(3, 3), h=head(8))
+    )
     assert ids(graph, "h.weight", 1) == [0, 1, -1, -1, -1, 2, 3, 4]
 
 
@@ -248,7 +250,10 @@ PINNED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     ),
     "layer norm over channels": (
         lambda: Net(
-            lambda s, x: s.h(s.norm(s.a(x).permute(0, 2, 3, 1)).mean((1, 2))), a=conv(3, 4), norm=nn.LayerNorm(4), h=head(4)
+            lambda s, x: s.h(s.norm(s.a(x).permute(0, 2, 3, 1)).mean((1, 2))),
+            a=conv(3, 4),
+            norm=nn.LayerNorm(4),
+            h=head(4),
         ),
         "a",
         "(layer norm) (in norm)",
@@ -267,7 +272,12 @@ PINNED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     "squeezed away at width one": (
         lambda: Net(lambda s, x: s.h(pooled(s.a(x)).squeeze()), a=conv(3, 4), h=head(4)),
         "a",
-        "when pruned to one channel",
+        "breaks the forward when pruned",
+    ),
+    "looks at its width behind a threshold": (
+        lambda: Net(lambda s, x: s.h(pooled(s.a(x)) / s.a.weight.shape[0]) > 0, a=conv(3, 4), h=head(4)),
+        "a",
+        "computes something else when pruned",
     ),
     "looks at its width": (
         lambda: Net(lambda s, x: s.h(pooled(s.a(x))) / s.a.weight.shape[0], a=conv(3, 4), h=head(4)),

@@ -49,6 +49,8 @@ class Subnet:
         """
         try:
             version, size, kept = int(data["format"]), int(data["num_channels"]), list(data["kept"])
+            if not all(type(i) is int for i in kept):
+                raise TypeError("kept holds other things than integers")
             ids = torch.tensor(kept, dtype=torch.int64)
         except (KeyError, TypeError, ValueError) as error:
             raise SubnetMismatch(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from widthwise.channels.graph import ChannelGraph
 from widthwise.errors import SubnetMismatch
+from widthwise.subnet.materialize import checked_tensors
 from widthwise.subnet.resize import call_with, tensors_of
 
 __all__ = ["gated"]
@@ -31,6 +32,7 @@ class gated:  # noqa: N801 - reads as the function that it is to its callers
             raise SubnetMismatch(
                 f"Gates are one number per channel, [{graph.num_channels}], but got {list(gates.shape)}."
             )
+        checked_tensors(model, graph)
         self._model, self._graph, self.gates = model, graph, gates
 
     def parameters(self) -> dict[str, Tensor]:

@@ -10,7 +10,24 @@ from widthwise.channels.subnet import Subnet
 from widthwise.errors import SubnetMismatch
 from widthwise.subnet.resize import resized_copy, tensors_of
 
-__all__ = ["kept_positions", "materialize", "slice_axes"]
+__all__ = ["checked_tensors", "kept_positions", "materialize", "slice_axes"]
+
+
+def checked_tensors(model: nn.Module, graph: ChannelGraph) -> dict[str, Tensor]:
+    """The model's parameters and buffers by name, if the graph belongs to a model of these shapes.
+
+    Raises:
+        SubnetMismatch: it does not.
+    """
+    tensors = tensors_of(model)
+    for (name, dim), ids in graph.axes.items():
+        if name not in tensors or dim >= tensors[name].ndim or tensors[name].shape[dim] != len(ids):
+            got = list(tensors[name].shape) if name in tensors else "no such tensor"
+            raise SubnetMismatch(
+                f"The graph belongs to a model whose {name!r} has {len(ids)} positions along dimension {dim}, but this "
+                f"model has {got}. Trace this model, or pass the one that was traced."
+            )
+    return tensors
 
 
 def kept_positions(graph: ChannelGraph, subnet: Subnet) -> dict[Axis, Tensor]:
@@ -47,14 +64,7 @@ def materialize(model: nn.Module, graph: ChannelGraph, subnet: Subnet) -> nn.Mod
     Raises:
         SubnetMismatch: the sub-network is not of this graph, or the graph not of this model.
     """
-    tensors = tensors_of(model)
-    for (name, dim), ids in graph.axes.items():
-        if name not in tensors or dim >= tensors[name].ndim or tensors[name].shape[dim] != len(ids):
-            got = list(tensors[name].shape) if name in tensors else "no such tensor"
-            raise SubnetMismatch(
-                f"The graph belongs to a model whose {name!r} has {len(ids)} positions along dimension {dim}, but this "
-                f"model has {got}. Trace this model, or pass the one that was traced."
-            )
+    tensors = checked_tensors(model, graph)
     kept = kept_positions(graph, subnet)
     small = {
         name: slice_axes(tensor.detach(), name, kept).clone(memory_format=torch.preserve_format)

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from widthwise.channels.graph import ChannelGraph
 from widthwise.channels.subnet import Subnet
-from widthwise.subnet.materialize import kept_positions, slice_axes
-from widthwise.subnet.resize import attribute_changes, call_with, tensors_of
+from widthwise.subnet.materialize import checked_tensors, kept_positions, slice_axes
+from widthwise.subnet.resize import attribute_changes, call_with
 
 __all__ = ["shared"]
 
@@ -26,7 +26,7 @@ class shared:  # noqa: N801 - reads as the function that it is to its callers
     def __init__(self, model: nn.Module, graph: ChannelGraph, subnet: Subnet) -> None:
         self._model = model
         self._kept = kept_positions(graph, subnet)
-        tensors = tensors_of(model)
+        tensors = checked_tensors(model, graph)
         old = {name: tensor.shape for name, tensor in tensors.items()}
         new = {name: slice_axes(tensor.detach(), name, self._kept).shape for name, tensor in tensors.items()}
         self._changes = [(m, a, getattr(m, a), value) for m, a, value in attribute_changes(model, old, new)]

@@ -69,10 +69,8 @@ class WidthSpace:
         if whole:
             return torch.tensor([full])
         least = min(full, max(self.min_width, ceil(self.min_ratio * full - 1e-9)))
-        if self.ratios is None:
-            widths = set(range(1, full + 1))
-        else:
-            widths = {max(1, round(r * full)) for r in self.ratios}
+        ratios = self.ratios
+        widths = set(range(1, full + 1)) if ratios is None else {max(1, round(r * full)) for r in ratios}
         positions = min(m.per_channel for m in group.members)
         allowed = {w for w in widths if w >= least and w * positions % self.multiple_of == 0}
         return torch.tensor(sorted(allowed | {full}))

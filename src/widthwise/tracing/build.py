@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -122,8 +123,7 @@ class Draft:
         table.sort_indices()
         bounds = table.indptr
         return [
-            tuple(zip(table.indices[a:b].tolist(), table.data[a:b].tolist(), strict=True))
-            for a, b in zip(bounds[:-1], bounds[1:], strict=True)
+            tuple(zip(table.indices[a:b].tolist(), table.data[a:b].tolist(), strict=True)) for a, b in pairwise(bounds)
         ]
 
     def pin(self, group: Group, reason: str) -> None:

@@ -251,7 +251,8 @@ class Flow(TorchDispatchMode):
         a, b = (t.reshape(-1) for t in torch.broadcast_tensors(a, b))
         both = (a > 0) & (b > 0)
         if both.any():
-            self.edges.append(torch.stack([a[both], b[both]]).unique(dim=1))
+            pairs = (a[both] * self.num_nodes + b[both]).unique()  # far faster than a unique over rows
+            self.edges.append(torch.stack([pairs // self.num_nodes, pairs % self.num_nodes]))
         self.pin(torch.maximum(a, b)[~both], why)
 
     def tie(self, layer: Tensor, dim: int, why: str) -> Tensor:

@@ -9,7 +9,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,8 @@ class Probe:
     example: Example
     tolerance: float
     """Largest relative difference that rounding explains."""
+    outputs: list[Tensor] = field(default_factory=list)
+    """What the copy returns for the example."""
     trains: bool = False
     """Whether training mode runs another forward, which must keep running too."""
 
@@ -159,14 +161,16 @@ def make_probe(model: nn.Module, example: Example) -> Probe:
     for dtype, randomise, tolerance in _ATTEMPTS:
         try:
             probe = Probe(_copy(model, dtype, randomise), _cast(example, dtype), tolerance)
-            outputs = probe.run()
+            probe.outputs = outputs = probe.run()
+            if any(bool(t.isnan().any()) for t in outputs):
+                raise ArithmeticError("the outputs are not numbers (NaN)")  # random weights do not suit every model
         except Exception as error:
             failure = error
             continue
         if not outputs:
             raise UntraceableModel(
-                "A model's forward must return tensors (also inside tuples, mappings or objects), but none was found in "
-                "what this one returns. Wrap it in a module that returns a tensor."
+                "A model's forward must return tensors (also inside tuples, mappings or objects), but none was found "
+                "in what this one returns. Wrap it in a module that returns a tensor."
             )
         return probe
     shapes = [list(t.shape) for t in tensors_in((example.args, dict(example.kwargs)))]

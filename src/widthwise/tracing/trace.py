@@ -35,7 +35,7 @@ def trace(model: nn.Module, example_inputs: Any) -> ChannelGraph:
     """
     with torch.inference_mode(False):  # where operations arrive whole, and tensors could not be trained on later
         probe = make_probe(model, as_example(example_inputs))
-        if difference(probe.run(), probe.run()) > probe.tolerance:
+        if difference(probe.run(), probe.outputs) > probe.tolerance:
             raise UntraceableModel(
                 "A model must compute the same twice in evaluation mode, but the outputs of this one differ from run "
                 "to run for the same inputs, random seed and weights. Make its forward depend on its inputs alone."

@@ -1,0 +1,123 @@
+"""``python -m benchmarks.fnnp_page RUN``: the summary of the FNNP experiment as ``docs/fnnp.md`` with figures."""
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.fnnp_summary import EVALUATORS
+from benchmarks.fnnp_tables import NAMES, tables_of
+from benchmarks.report import page, write_page
+from widthwise.runs import read_json, write_atomic
+
+__all__ = ["figures_of", "write"]
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+INK = ("#1b6ca8", "#d1495b", "#66a182", "#8d6a9f", "#e2a03f")
+
+
+def write(run: Path, docs: Path = DOCS) -> Path:
+    """Write the page and its figures from ``RUN/summary.json``; returns the page's path."""
+    summary = read_json(run / "summary.json")
+    links = []
+    for name, (figure, caption) in figures_of(summary).items():
+        path = docs / "figures" / f"{name}.png"
+        write_atomic(path, lambda temporary, f=figure: f.savefig(temporary, dpi=150))  # type: ignore[misc]
+        links.append(f"![{caption}](figures/{name}.png)\n\n*{caption}*")
+    title = f"FNNP on {summary['model']}, {summary['data']}, {summary['budget']:.0%} of the MACs"
+    command = f"python -m benchmarks.fnnp_cifar --model {summary['model']} --data ... --weights ... --out ..."
+    text = page(title, command, summary["environment"], tables_of(summary))
+    return write_page(docs / "fnnp.md", "\n\n".join([text.rstrip(), *links]) + "\n")
+
+
+def figures_of(summary: Mapping[str, Any]) -> dict[str, tuple[Figure, str]]:
+    """Each figure with its caption, for the parts that have results."""
+    figures: dict[str, tuple[Figure, str]] = {}
+    if summary["evolution"]["scores"] or any(row["scores"] for row in summary["rates"]):
+        caption = "Accuracy of untrained candidates at the same cost: random rates up to R, and evolution"
+        figures["fnnp_candidates"] = (_drawn(summary, _candidates, 1), caption)
+    if summary["correlation"]["models"]:
+        caption = "Quick judgements against the accuracy after fine-tuning"
+        figures["fnnp_correlation"] = (_drawn(summary, _correlation, len(EVALUATORS)), caption)
+    if summary["iterations"]:
+        caption = "Accuracy of the uniform sub-network against the number of calibration images"
+        figures["fnnp_iterations"] = (_drawn(summary, _iterations, 1), caption)
+    return figures
+
+
+def _drawn(summary: Mapping[str, Any], draw: Callable[[Mapping[str, Any], list[Axes]], None], panels: int) -> Figure:
+    figure = Figure(figsize=(7.2 if panels == 1 else 3.6 * panels, 3.8), layout="constrained")
+    axes = [figure.add_subplot(1, panels, place + 1) for place in range(panels)]
+    draw(summary, axes)
+    for panel in axes:
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.grid(alpha=0.25)
+    return figure
+
+
+def _candidates(summary: Mapping[str, Any], axes: list[Axes]) -> None:
+    """Columns of dots for random rates, then evolution in the order of its candidates."""
+    (panel,) = axes
+    rows = [row for row in summary["rates"] if row["scores"]]
+    for place, row in enumerate(rows):
+        scores = row["scores"]
+        spread = [place + 0.6 * (i / max(1, len(scores) - 1) - 0.5) for i in range(len(scores))]
+        panel.scatter(spread, [100 * s for s in scores], s=9, color=INK[0], alpha=0.7)
+    scores = summary["evolution"]["scores"]
+    start, width = len(rows) - 0.3, 2.6
+    positions = [start + width * i / max(1, len(scores) - 1) for i in range(len(scores))]
+    panel.scatter(positions, [100 * s for s in scores], s=9, color=INK[2], alpha=0.7)
+    panel.plot(positions, [100 * s for s in summary["evolution"]["best"]], color=INK[2], label="evolution, best so far")
+    if summary["uniform"] is not None:
+        panel.axhline(100 * summary["uniform"], color=INK[1], linestyle="--", label="uniform width")
+    labels = [f"R = {row['max_rate']}" for row in rows]
+    ticks = [float(place) for place in range(len(rows))]
+    if scores:
+        labels.append(f"evolution\n(1 to {len(scores)})")
+        ticks.append(start + width / 2)
+    panel.set_xticks(ticks, labels, fontsize=8)
+    panel.set_ylabel("validation accuracy (%), no training")
+    panel.legend(fontsize=8, loc="best")
+
+
+def _correlation(summary: Mapping[str, Any], axes: list[Axes]) -> None:
+    """One panel for each evaluator."""
+    models = summary["correlation"]["models"]
+    kinds = list(dict.fromkeys(_kind(m["name"]) for m in models))
+    for panel, evaluator in zip(axes, EVALUATORS, strict=True):
+        for colour, kind in zip(INK * 3, kinds, strict=False):
+            chosen = [m for m in models if _kind(m["name"]) == kind]
+            x = [100 * m[evaluator] for m in chosen]
+            panel.scatter(x, [100 * m["finetuned"] for m in chosen], s=18, color=colour, label=kind)
+        figures = summary["correlation"]["figures"].get(evaluator)
+        value = figures and figures["pearson"]["value"]
+        panel.set_title(NAMES[evaluator] + (f": Pearson {value:.2f}" if value is not None else ""), fontsize=10)
+        panel.set_xlabel("accuracy, quick judgement (%)", fontsize=9)
+    axes[0].set_ylabel("accuracy after fine-tuning (%)", fontsize=9)
+    axes[-1].legend(fontsize=7)
+
+
+def _kind(name: str) -> str:
+    return name.partition(" #")[0]
+
+
+def _iterations(summary: Mapping[str, Any], axes: list[Axes]) -> None:
+    """Every draw as a dot; the dashed line is the full network's statistics."""
+    (panel,) = axes
+    for row in summary["iterations"]:
+        if row["images"] == 0:
+            panel.axhline(100 * row["accuracies"][0], color=INK[1], linestyle="--", label="global BN")
+            continue
+        found = [100 * accuracy for accuracy in row["accuracies"]]
+        panel.scatter([row["images"]] * len(found), found, s=14, color=INK[0])
+    panel.set_xscale("log")
+    panel.set_xlabel("calibration images")
+    panel.set_ylabel("validation accuracy (%), no training")
+    panel.legend(fontsize=8)
+
+
+if __name__ == "__main__":
+    print(write(Path(sys.argv[1])))

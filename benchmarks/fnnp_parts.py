@@ -1,0 +1,245 @@
+"""The parts of the FNNP experiment. Every single result goes to the journal at once, and is never computed twice."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
+from hashlib import sha256
+from itertools import chain, zip_longest
+from time import perf_counter
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import nn
+
+from benchmarks.fnnp_settings import FnnpSettings
+from widthwise import (
+    Budget,
+    CostModel,
+    Subnet,
+    WidthSpace,
+    accuracy,
+    adaptive_bn,
+    build_model,
+    load_data,
+    materialize,
+    trace,
+)
+from widthwise.data import ImageData, Split
+from widthwise.errors import InfeasibleBudget
+from widthwise.methods.evaluators import CALIBRATION_BATCH, AdaptiveBN, Evaluator, GlobalBN, ShortTraining
+from widthwise.runs import Journal, RunFolder
+from widthwise.search import Evolution, RandomRates, Searcher, Trial, best_first, run_search, uniform_widths
+from widthwise.train import TrainConfig, fit
+
+__all__ = ["PARTS", "Experiment", "opened"]
+
+
+@dataclass(frozen=True, eq=False)
+class PartLog:
+    """The trials of one part, in the one journal of the experiment."""
+
+    journal: Journal
+    part: str
+
+    @property
+    def events(self) -> tuple[dict[str, Any], ...]:
+        """This part's events."""
+        return tuple(event for event in self.journal.events if event.get("part") == self.part)
+
+    def append(self, event: Mapping[str, Any]) -> None:
+        """Write one down."""
+        self.journal.append({**event, "part": self.part})
+
+
+class Experiment:
+    """One network, its data and budget, and the journal of what has been found out about them."""
+
+    def __init__(self, settings: FnnpSettings, data: ImageData, journal: Journal, console: Console) -> None:
+        self.settings, self.data, self.journal, self.console = settings, data, journal, console
+        torch.manual_seed(settings.seed)  # of the weights where there is no file
+        self.model = build_model(settings.model, num_classes=data.num_classes, weights=settings.weights).eval()
+        self.graph = trace(self.model, data.example())
+        self.model.to(settings.device)
+        self.cost = CostModel(self.graph)
+        self.space = WidthSpace().of(self.graph)
+        self.limits = Budget(macs=settings.budget).on(self.cost, self.space)
+        self.ranking = self.graph.importance("l1")
+        self.uniform = uniform_widths(self.space, self.limits)
+        self.train = _at_most(data.train, settings.train_images, settings.seed)
+        self.search_val = _at_most(data.val, settings.search_images, settings.seed)
+
+    def subnet(self, widths: torch.Tensor) -> Subnet:
+        """The filters with the largest L1 norm."""
+        return self.graph.top(self.ranking, widths)
+
+    def once(self, key: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The result of that name: from the journal, or computed and written down."""
+        for event in self.journal.events:
+            if event.get("key") == key:
+                return dict(event["value"])
+        start = perf_counter()
+        value = compute()
+        self.journal.append({"event": "result", "key": key, "value": value})
+        shown = ", ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in value.items())
+        self.console.print(f"{key}: {shown} ({perf_counter() - start:.0f} s)", highlight=False)
+        return value
+
+    def search(self, part: str, searcher: Searcher, count: int) -> list[Trial]:
+        """Trials in order, judged by adaptive batch norm on the search's validation images."""
+        log = PartLog(self.journal, part)
+        done = len(log.events)
+
+        def say(trial: Trial) -> None:
+            if trial.index >= done and (trial.index + 1) % 10 == 0:
+                self.console.print(f"{part}: {trial.index + 1}/{count}, last {trial.score:.4f}", highlight=False)
+
+        return run_search(searcher, lambda w: self.judge(self.subnet(w)), count, log, on_trial=say)
+
+    def random_trials(self, max_rate: float, count: int) -> list[Trial]:
+        """Random strategies with rates up to R. Raises InfeasibleBudget where none can meet the budget."""
+        searcher = RandomRates(self.space, self.limits, max_rate=max_rate, seed=self.settings.seed)
+        return self.search(f"rates/{max_rate}", searcher, count)
+
+    def evolved_trials(self) -> list[Trial]:
+        """FNNP's default strategy generation; the first one is the uniform strategy."""
+        s = self.settings
+        searcher = Evolution(self.space, self.limits, max_rate=s.evolution_rate, seed=s.seed)
+        return self.search("evolution", searcher, s.candidates)
+
+    @cached_property
+    def judge(self) -> Evaluator:
+        """Adaptive batch norm, on the images that searches look at."""
+        return AdaptiveBN(self.model, self.graph, self.calibration(), self.search_val)
+
+    def calibration(self, count: int | None = None, seed: int | None = None) -> Split:
+        """Training images for the statistics."""
+        seed = self.settings.seed if seed is None else seed
+        return _at_most(self.data.train, count or self.settings.calibration_images, seed)
+
+    def finetuned(self, widths: torch.Tensor, config: TrainConfig) -> nn.Module:
+        """The sub-network, calibrated and fine-tuned as ``widthwise.compress`` does it."""
+        small = materialize(self.model, self.graph, self.subnet(widths))
+        batches = self.calibration(seed=config.seed).batches(CALIBRATION_BATCH, device=self.settings.device)
+        adaptive_bn(small, batches)
+        fit(small, self.train, config)
+        return small
+
+
+@contextmanager
+def opened(settings: FnnpSettings, console: Console) -> Iterator[Experiment]:
+    """The experiment in its folder, which holds one configuration and goes on where it was cut."""
+    data = load_data(settings.data)
+    sizes = {"train": len(data.train), "val": len(data.val), "classes": data.num_classes}
+    digest = sha256(settings.weights.read_bytes()).hexdigest()[:16] if settings.weights else "random"
+    with RunFolder.open(settings.out, {**settings.identity(), "images": sizes, "weights": digest}) as folder:
+        yield Experiment(settings, data, folder.journal, console)
+
+
+def rates(experiment: Experiment) -> None:
+    """Random strategies for each R, and what the uniform strategy reaches."""
+    s = experiment.settings
+    experiment.once("uniform", lambda: {"score": experiment.judge(experiment.subnet(experiment.uniform))})
+    for max_rate in s.max_rates:
+        try:
+            experiment.random_trials(max_rate, s.strategies)
+        except InfeasibleBudget as error:
+            experiment.once(f"infeasible/{max_rate}", partial(dict, reason=str(error)))
+
+
+def evolution(experiment: Experiment) -> None:
+    """The strategies of evolution."""
+    experiment.evolved_trials()
+
+
+def iterations(experiment: Experiment) -> None:
+    """Accuracy of the uniform sub-network against the number of calibration images (the paper's figure 5)."""
+    e, s = experiment, experiment.settings
+    subnet = e.subnet(e.uniform)
+    e.once("iterations/0/0", partial(_judged, GlobalBN(e.model, e.graph, e.data.val), subnet))
+    for count in s.iteration_images:
+        for seed in range(s.iteration_seeds):
+            evaluate = AdaptiveBN(e.model, e.graph, e.calibration(count, seed), e.data.val)
+            e.once(f"iterations/{count}/{seed}", partial(_judged, evaluate, subnet))
+
+
+def correlation(experiment: Experiment) -> None:
+    """Three quick judgements of a mix of sub-networks, and their accuracy after fine-tuning."""
+    e, s = experiment, experiment.settings
+    evaluators: dict[str, Evaluator] = {
+        "global_bn": GlobalBN(e.model, e.graph, e.data.val),
+        "adaptive_bn": AdaptiveBN(e.model, e.graph, e.calibration(), e.data.val),
+        "short_training": ShortTraining(e.model, e.graph, e.train, e.data.val, s.short_training),
+    }
+    for name, widths in mixed_strategies(e).items():
+        for key, evaluate in evaluators.items():
+            e.once(f"correlation/{name}/{key}", partial(_judged, evaluate, e.subnet(widths)))
+        e.once(f"correlation/{name}/finetuned", partial(_validated, e, widths))
+
+
+def final(experiment: Experiment) -> None:
+    """FNNP's choice, the best of a random search and uniform width after the same fine-tuning, on the test images."""
+    e, s = experiment, experiment.settings
+    networks = {"uniform": e.uniform}
+    paper = best_first(e.random_trials(s.evolution_rate, s.candidates))[0]  # as many looks as evolution has
+    networks["random"] = paper.widths
+    evolved = _distinct(best_first(e.evolved_trials()))
+    networks |= {f"fnnp-{place}": widths for place, widths in enumerate(evolved[: s.finalists], 1)}
+    for seed in s.seeds:
+        for name, widths in networks.items():
+            e.once(f"final/{seed}/{name}", partial(_tested, e, widths, seed))
+
+
+PARTS: dict[str, Callable[[Experiment], None]] = {
+    "rates": rates,
+    "evolution": evolution,
+    "iterations": iterations,
+    "correlation": correlation,
+    "final": final,
+}
+"""What each part does."""
+
+
+def mixed_strategies(experiment: Experiment) -> dict[str, torch.Tensor]:
+    """The uniform strategy, and in turns: random ones of two kinds, early and late ones of evolution; all different."""
+    e, s = experiment, experiment.settings
+    evolved = e.evolved_trials()
+    sources: dict[str, list[Trial]] = {
+        f"random {rate}": e.random_trials(rate, min(s.correlation_models, s.strategies)) for rate in s.correlation_rates
+    }
+    sources |= {"evolution, early": evolved[1:20], "evolution, late": best_first(evolved)}
+    named = [[(f"{name} #{trial.index}", trial.widths) for trial in trials] for name, trials in sources.items()]
+    mixed = {"uniform": e.uniform}
+    taken = {tuple(e.uniform.tolist())}
+    for name, widths in (item for item in chain(*zip_longest(*named)) if item is not None):
+        key = tuple(widths.tolist())
+        if key not in taken and len(mixed) < s.correlation_models:
+            taken.add(key)
+            mixed[name] = widths
+    return mixed
+
+
+def _judged(evaluate: Evaluator, subnet: Subnet) -> dict[str, Any]:
+    return {"accuracy": evaluate(subnet)}
+
+
+def _validated(e: Experiment, widths: torch.Tensor) -> dict[str, Any]:
+    return {"accuracy": accuracy(e.finetuned(widths, e.settings.finetune), e.data.val)}
+
+
+def _tested(e: Experiment, widths: torch.Tensor, seed: int) -> dict[str, Any]:
+    """The only look at the test images. FNNP's choice among its finalists is made by validation accuracy alone."""
+    small = e.finetuned(widths, e.settings.final(seed))
+    subnet = e.subnet(widths)
+    test = accuracy(small, e.data.test) if e.data.test is not None else None
+    macs, params = e.cost.macs(subnet), e.cost.params(subnet)
+    return {"val": accuracy(small, e.data.val), "test": test, "macs": macs, "params": params}
+
+
+def _distinct(trials: list[Trial]) -> list[torch.Tensor]:
+    return list({tuple(trial.widths.tolist()): trial.widths for trial in trials}.values())
+
+
+def _at_most(split: Split, count: int | None, seed: int) -> Split:
+    return split if count is None or count >= len(split) else split.subset(count, seed=seed)

@@ -1,0 +1,110 @@
+"""A dated Markdown page for the results of a benchmark."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from widthwise.runs import write_atomic
+
+__all__ = ["Check", "Table", "hardware_slug", "page", "page_path", "ratio", "write_page"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of results."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    """Cells as text, one per column."""
+    note: str = ""
+    """What a reader must know to read the numbers."""
+
+    def markdown(self) -> str:
+        """The table with its title and note."""
+        lines = [f"## {self.title}", ""]
+        if self.note:
+            lines += [self.note, ""]
+        lines.append(_row(self.columns))
+        lines.append("|" + "---|" * len(self.columns))
+        lines += [_row(row) for row in self.rows]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A prediction that was written down before the run, and what came of it."""
+
+    prediction: str
+    measured: str
+    held: bool
+
+
+def ratio(ours: float, theirs: float) -> str:
+    """How many times faster we are, from two durations: "3.1x", or "0.4x" where we are slower."""
+    times = theirs / ours
+    return f"{times:.0f}x" if times >= 10 else f"{times:.2g}x"
+
+
+def hardware_slug(environment: Mapping[str, Any]) -> str:
+    """The machine in a few letters, for file names: ``intel-xeon-8581c-2cpu``, or the accelerator."""
+    devices = environment.get("devices") or []
+    name = str(devices[0]) if devices else str(environment.get("cpu") or environment.get("machine"))
+    name = re.sub(r"\((r|tm)\)|\bcpu\b|\bprocessor\b|@.*", " ", name.lower())
+    slug = re.sub(r"[^a-z0-9]+", "-", name).strip("-") or "unknown"
+    return slug if devices else f"{slug}-{environment.get('cpu_count')}cpu"
+
+
+def page_path(folder: Path, theme: str, environment: Mapping[str, Any], day: date) -> Path:
+    """``{theme}_{hardware}_{date}.md`` in a folder."""
+    return folder / f"{theme}_{hardware_slug(environment)}_{day.isoformat()}.md"
+
+
+def page(
+    title: str,
+    command: str,
+    environment: Mapping[str, Any],
+    tables: Sequence[Table],
+    checks: Sequence[Check] = (),
+) -> str:
+    """The whole page as Markdown.
+
+    Args:
+        title: its heading.
+        command: how to run the benchmark again.
+        environment: from ``widthwise.runs.describe_environment``.
+        tables: the results.
+        checks: the predictions and what came of them.
+    """
+    parts = [f"# {title}", f"Run again with `{command}`.", _machine(environment)]
+    if checks:
+        rows = tuple((c.prediction, c.measured, "yes" if c.held else "**no**") for c in checks)
+        parts.append(Table("Predicted before the run", ("prediction", "measured", "held"), rows).markdown())
+    parts += [table.markdown() for table in tables]
+    return "\n\n".join(parts) + "\n"
+
+
+def write_page(path: Path, text: str) -> Path:
+    """Put the page into its file, whole."""
+    write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return path
+
+
+def _machine(environment: Mapping[str, Any]) -> str:
+    packages = {k: v for k, v in environment["packages"].items() if v}
+    facts = {
+        "Date": environment["date"],
+        "CPU": f"{environment['cpu']}, {environment['cpu_count']} logical cores",
+        "Accelerators": ", ".join(environment["devices"]) or "none",
+        "Torch threads": environment["torch_threads"],
+        "Python": environment["python"],
+        "Packages": ", ".join(f"{name} {version}" for name, version in packages.items()),
+    }
+    return "\n".join(f"- {name}: {value}" for name, value in facts.items())
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

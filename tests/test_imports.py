@@ -1,0 +1,73 @@
+"""Imports point one way, and stand at the top of the file."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "widthwise"
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "channels": {"errors"},
+    "subnet": {"errors", "channels"},
+    "tracing": {"errors", "channels", "subnet"},
+    "cost": {"errors", "channels", "subnet"},
+    "data": {"errors"},
+    "zoo": {"errors"},
+    "runs": {"errors", "channels", "subnet", "zoo"},
+    "evaluate": {"errors", "data"},
+    "train": {"errors", "data", "evaluate", "runs"},
+    "search": {"errors", "channels", "subnet", "cost", "runs"},
+    "methods": {
+        *("errors", "channels", "subnet", "tracing", "cost", "data", "zoo", "runs", "evaluate", "train", "search"),
+    },
+    "report": {"errors", "channels", "subnet", "cost", "methods"},
+    "cli": {
+        *("errors", "channels", "subnet", "tracing", "cost", "data", "zoo", "runs", "evaluate", "train", "search"),
+        *("methods", "report"),
+    },
+}
+"""Lowest first: no part imports one below it in this table."""
+
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """The parts of widthwise that a file imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            names = (
+                [f"{node.module}.{a.name}" for a in node.names] if node.module == "widthwise" else [str(node.module)]
+            )
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        yield from (name.split(".")[1] for name in names if name.startswith("widthwise."))
+
+
+def test_the_table_itself_points_one_way() -> None:
+    order = list(MAY_IMPORT)
+    for part, allowed in MAY_IMPORT.items():
+        assert all(order.index(other) < order.index(part) for other in allowed), part
+
+
+@pytest.mark.parametrize(
+    "path", [f for f in FILES if f.parent != SOURCE or f.stem in MAY_IMPORT], ids=lambda f: "/".join(f.parts[-2:])
+)
+def test_imports_point_one_way(path: Path) -> None:
+    part = part_of(path)
+    assert part in MAY_IMPORT, f"say in this table where {part} stands"
+    found = set(imported(ast.parse(path.read_text()))) - {part}
+    assert found <= MAY_IMPORT[part], f"{path.name} imports {sorted(found - MAY_IMPORT[part])}"
+
+
+def test_only_the_root_may_import_everything() -> None:
+    assert [f.name for f in FILES if f.parent == SOURCE and f.stem not in MAY_IMPORT] == ["__init__.py"]
