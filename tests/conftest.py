@@ -14,7 +14,7 @@ jaxtyping.install_import_hook("widthwise", "typecheck.checked").__enter__()
 
 import torch
 
-torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
+torch.set_num_threads(1)  # small operations on many threads wait for one another
 
 SHARED = Path(os.environ.get("WIDTHWISE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 

@@ -99,6 +99,8 @@ def trace_model(model: str, weights: Path | None = None, shape: str | None = Non
     console = Console()
     for table in graph_tables(graph, CostModel(graph)):
         console.print(table)
+    for note in graph.notes:
+        console.print(f"Note: {note}", style="yellow", markup=False, highlight=False)
 
 
 def evaluate(run: Path, data: str | None = None, data_options: DataConfig | None = None) -> None:

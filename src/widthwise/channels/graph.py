@@ -83,6 +83,8 @@ class ChannelGraph:
     """The role of every axis that carries at least one channel."""
     layers: tuple[Layer, ...]
     """The multiply-add operations of one forward pass on the example inputs, in order."""
+    notes: tuple[str, ...] = ()
+    """What the trace could not look at, in words."""
 
     @property
     def num_channels(self) -> int:

@@ -13,7 +13,7 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-__all__ = ["ATTRIBUTES", "attribute_changes", "call_with", "resized_copy", "tensors_of"]
+__all__ = ["ATTRIBUTES", "attribute_changes", "call_with", "copy_structure", "resized_copy", "tensors_of"]
 
 Shapes = Mapping[str, torch.Size]
 """Shape of each tensor of one module, by its local name."""
@@ -113,10 +113,23 @@ def attribute_changes(model: nn.Module, old: Shapes, new: Shapes) -> Iterator[tu
         direct = dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
         local = {n: names[id(t)] for n, t in direct.items() if id(t) in names}
         before, after = ({n: shapes[full] for n, full in local.items()} for shapes in (old, new))
-        if before != after:
+        if before != after and ("weight" in after or isinstance(module, _NormBase)):  # else: parametrised
             for attribute, value in rule(module, before, after).items():
                 if getattr(module, attribute) != value:
                     yield module, attribute, value
+
+
+def copy_structure(model: nn.Module, replacements: Mapping[int, object]) -> nn.Module:
+    """A deep copy of a model in which tensors are replaced, by id.
+
+    Tensors that a hook computes before each forward (old-style weight norm) cannot be deep-copied; they are cloned.
+    """
+    memo = dict(replacements)
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach().clone()
+    return copy.deepcopy(model, memo)
 
 
 def resized_copy(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
@@ -131,7 +144,7 @@ def resized_copy(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
         if isinstance(tensor, nn.Parameter):
             new = nn.Parameter(new, requires_grad=tensor.requires_grad)
         memo[id(tensor)] = new
-    small = copy.deepcopy(model, memo)
+    small = copy_structure(model, memo)
     old = {n: t.shape for n, t in mine.items()}
     new_shapes = {n: t.shape for n, t in tensors.items()}
     for module, attribute, value in list(attribute_changes(small, old, new_shapes)):

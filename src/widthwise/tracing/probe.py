@@ -4,7 +4,6 @@ The copy has random parameters and statistics: a trace and its proof then do not
 be (a scale of zero hides every mistake behind it), and double precision tells a wrong network from rounding.
 """
 
-import copy
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +18,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.utils._pytree import tree_map_only
 
 from widthwise.errors import UntraceableModel
+from widthwise.subnet.resize import copy_structure
 from widthwise.tracing.flow import tensors_in
 
 __all__ = ["Example", "Probe", "as_example", "make_probe"]
@@ -51,6 +51,8 @@ class Probe:
     """What the copy returns for the example."""
     trains: bool = False
     """Whether training mode runs another forward, which must keep running too."""
+    training_error: str = ""
+    """Why it cannot be run."""
 
     def run_in_training(self, model: nn.Module | None = None) -> list[Tensor]:
         """What a forward returns in training mode; nothing where the example does not allow one."""
@@ -60,9 +62,10 @@ class Probe:
             with _quiet(0):
                 args, kwargs = tree_map_only(Tensor, _twice, (self.example.args, dict(self.example.kwargs)))
                 outputs = tensors_in(model(*args, **kwargs))
-        except Exception:
+        except Exception as error:
             if self.trains:
                 raise
+            self.training_error = str(error).partition("\n")[0]
             return []
         finally:
             model.eval()
@@ -114,7 +117,7 @@ def _copy(model: nn.Module, dtype: torch.dtype | None, randomise: bool) -> nn.Mo
         memo[id(parameter)] = nn.Parameter(value, requires_grad=False)
     for _, buffer in model.named_buffers():
         memo[id(buffer)] = buffer.clone().to(dtype) if dtype and buffer.is_floating_point() else buffer.clone()
-    probe = copy.deepcopy(model, memo)
+    probe = copy_structure(model, memo)
     if randomise:
         for module in probe.modules():
             if isinstance(module, _NormBase) and module.running_mean is not None and module.running_var is not None:

@@ -1,5 +1,6 @@
 """``trace``: from a model and an example to a proved channel graph."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -40,8 +41,19 @@ def trace(model: nn.Module, example_inputs: Any) -> ChannelGraph:
                 "A model must compute the same twice in evaluation mode, but the outputs of this one differ from run "
                 "to run for the same inputs, random seed and weights. Make its forward depend on its inputs alone."
             )
-        draft = Draft(_follow(probe))
-        return prove(draft, draft.graph(model), probe)
+        flow = _follow(probe)
+        draft = Draft(flow)
+        return replace(prove(draft, draft.graph(model), probe), notes=_notes(flow, probe))
+
+
+def _notes(flow: Flow, probe: Probe) -> tuple[str, ...]:
+    """A warning where weights stayed unused and training mode, which might use them, could not be run."""
+    if probe.trains or not flow.unused():
+        return ()
+    return (
+        "Some weights are not used in evaluation mode, and the example does not run in training mode "
+        f"({probe.training_error}). If training uses them (auxiliary heads), trace with an example that trains.",
+    )
 
 
 def _follow(probe: Probe) -> Flow:
