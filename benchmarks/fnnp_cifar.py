@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.fnnp_cifar --data parquet:DIR --weights FILE --model resnet56 --out runs/fnnp`` goes on where
 it was cut; ``--parts [rates,evolution]`` selects. ``python -m benchmarks.fnnp_page runs/fnnp`` turns the results into
-``docs/fnnp.md``.
+``docs/fnnp_MODEL.md``.
 
 Prediction: adaptive batch norm ranks clearly better than global batch norm (Pearson with the fine-tuned accuracy);
 wide random rates (R of 0.9 and more) rarely reach the uniform strategy; evolution passes it within 100 candidates.

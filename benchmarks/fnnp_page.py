@@ -1,4 +1,4 @@
-"""``python -m benchmarks.fnnp_page RUN``: the summary of the FNNP experiment as ``docs/fnnp.md`` with figures."""
+"""``python -m benchmarks.fnnp_page RUN``: the summary of the FNNP experiment as a page of ``docs/``."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -20,17 +20,18 @@ INK = ("#1b6ca8", "#d1495b", "#66a182", "#8d6a9f", "#e2a03f")
 
 
 def write(run: Path, docs: Path = DOCS) -> Path:
-    """Write the page and its figures from ``RUN/summary.json``; returns the page's path."""
+    """Write ``docs/fnnp_MODEL.md`` and its figures from ``RUN/summary.json``; returns the page's path."""
     summary = read_json(run / "summary.json")
+    stem = f"fnnp_{summary['model']}"
     links = []
     for name, (figure, caption) in figures_of(summary).items():
-        path = docs / "figures" / f"{name}.png"
+        path = docs / "figures" / f"{stem}_{name}.png"
         write_atomic(path, lambda temporary, f=figure: f.savefig(temporary, dpi=150))  # type: ignore[misc]
-        links.append(f"![{caption}](figures/{name}.png)\n\n*{caption}*")
+        links.append(f"![{caption}](figures/{stem}_{name}.png)\n\n*{caption}*")
     title = f"FNNP on {summary['model']}, {summary['data']}, {summary['budget']:.0%} of the MACs"
     command = f"python -m benchmarks.fnnp_cifar --model {summary['model']} --data ... --weights ... --out ..."
     text = page(title, command, summary["environment"], tables_of(summary))
-    return write_page(docs / "fnnp.md", "\n\n".join([text.rstrip(), *links]) + "\n")
+    return write_page(docs / f"{stem}.md", "\n\n".join([text.rstrip(), *links]) + "\n")
 
 
 def figures_of(summary: Mapping[str, Any]) -> dict[str, tuple[Figure, str]]:
@@ -38,13 +39,13 @@ def figures_of(summary: Mapping[str, Any]) -> dict[str, tuple[Figure, str]]:
     figures: dict[str, tuple[Figure, str]] = {}
     if summary["evolution"]["scores"] or any(row["scores"] for row in summary["rates"]):
         caption = "Accuracy of untrained candidates at the same cost: random rates up to R, and evolution"
-        figures["fnnp_candidates"] = (_drawn(summary, _candidates, 1), caption)
+        figures["candidates"] = (_drawn(summary, _candidates, 1), caption)
     if summary["correlation"]["models"]:
         caption = "Quick judgements against the accuracy after fine-tuning"
-        figures["fnnp_correlation"] = (_drawn(summary, _correlation, len(EVALUATORS)), caption)
+        figures["correlation"] = (_drawn(summary, _correlation, len(EVALUATORS)), caption)
     if summary["iterations"]:
         caption = "Accuracy of the uniform sub-network against the number of calibration images"
-        figures["fnnp_iterations"] = (_drawn(summary, _iterations, 1), caption)
+        figures["iterations"] = (_drawn(summary, _iterations, 1), caption)
     return figures
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import accumulate
 from math import isfinite
-from statistics import fmean, pstdev
+from statistics import fmean, stdev
 from typing import Any
 
 from widthwise.evaluate import correlation
@@ -100,7 +100,7 @@ def _final_row(name: str, values: Sequence[Mapping[str, Any]]) -> dict[str, Any]
         "val": [v["val"] for v in values],
         "test": tests,
         "test_mean": fmean(tests) if tests else None,
-        "test_std": pstdev(tests) if tests else None,
+        "test_std": stdev(tests) if len(tests) > 1 else None,
         "macs": values[0]["macs"],
         "params": values[0]["params"],
     }

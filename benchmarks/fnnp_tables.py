@@ -87,13 +87,17 @@ def final_table(summary: Mapping[str, Any]) -> Table:
     """The final networks on the test images."""
     rows = []
     for row in summary["final"]:
-        test = "" if row["test_mean"] is None else f"{row['test_mean']:.2%} ± {row['test_std']:.2%}"
+        mean, deviation = row["test_mean"], f" ± {row['test_std']:.2%}" if len(row["test"]) > 1 else ""
+        test = "" if mean is None else f"{mean:.2%}{deviation}"
         each = ", ".join(f"{value:.2%}" for value in row["test"])
         val = f"{fmean(row['val']):.2%}"
         rows.append((row["name"], f"{row['macs'] / 1e6:.1f} M", f"{row['params'] / 1e6:.3f} M", val, test, each))
+    rate = summary["settings"]["evolution_rate"]
+    drawn = next((len(r["scores"]) for r in summary["rates"] if r["max_rate"] == rate), 0)
     note = (
-        "`fnnp` is, for each seed, the finalist with the better validation accuracy; `random` is the best of as "
-        "many random strategies. Same filters by L1, adaptive batch norm and fine-tuning; seeds are of the fine-tuning."
+        "`fnnp` is, for each seed, the finalist with the better validation accuracy, out of "
+        f"{len(summary['evolution']['scores'])} candidates; `random` is the best of {drawn} random strategies with "
+        f"R = {rate}. Same filters by L1, adaptive batch norm and fine-tuning; seeds are of the fine-tuning."
     )
     columns = ("network", "MACs", "parameters", "validation", "test, mean ± deviation", "test, by seed")
     return Table("After fine-tuning", columns, tuple(rows), note)

@@ -136,10 +136,12 @@ def test_the_summary_of_the_fnnp_experiment() -> None:
 
 
 def test_its_tables() -> None:
-    tables = {table.title: table for table in tables_of(summarise(_events()))}
+    tables = {table.title: table for table in tables_of({**summarise(_events()), "settings": {"evolution_rate": 0.7}})}
     assert len(tables) == 5
     assert tables["Random rates: the effect of R"].rows[0][1] == "cannot meet the budget"
     assert tables["Evolution"].rows[-1] == ("3", "70.00%")
+    assert tables["After fine-tuning"].rows[0][4] == "70.50% ± 0.71%"
+    assert "the best of 2 random strategies with R = 0.7" in tables["After fine-tuning"].note
     for table in tables.values():
         assert all(len(row) == len(table.columns) for row in table.rows)
 

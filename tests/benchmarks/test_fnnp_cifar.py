@@ -53,7 +53,7 @@ def test_it_resumes_and_ends_in_a_page(pictures: Path, tmp_path: Path) -> None:
     page = fnnp_page.write(run, tmp_path / "docs").read_text(encoding="utf-8")
     assert "Which quick judgement predicts" in page
     assert {path.name for path in (tmp_path / "docs" / "figures").iterdir()} == {
-        "fnnp_candidates.png",
-        "fnnp_correlation.png",
-        "fnnp_iterations.png",
+        "fnnp_resnet20_candidates.png",
+        "fnnp_resnet20_correlation.png",
+        "fnnp_resnet20_iterations.png",
     }
