@@ -143,7 +143,7 @@ def _columns(schema: pa.Schema, path: Path) -> Mapping[str, str]:
 
 def _holds_images(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
-        return "bytes" in [field.name for field in kind.fields]
+        return "bytes" in [kind.field(i).name for i in range(kind.num_fields)]
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
