@@ -102,6 +102,7 @@ class Flow(TorchDispatchMode):
         self.tensors = tensors
         self._rules = rules
         self._fallback = fallback
+        self._rule_of: dict[Any, Rule] = {}
         self._layers = WeakIdKeyDictionary()
         self._weights = WeakIdKeyDictionary()
         self.axes: list[tuple[str, int, int]] = []
@@ -159,7 +160,9 @@ class Flow(TorchDispatchMode):
         arguments.update(zip((a.name for a in func._schema.arguments), args, strict=False))
         arguments.update(kwargs)
         call = Call(func._schema.name, arguments, out)
-        self._apply(self._rule(func), call)
+        if func not in self._rule_of:
+            self._rule_of[func] = self._rule(func)
+        self._apply(self._rule_of[func], call)
         operands = call.operands()
         if operands and all(t in self._weights for t in operands):
             for result in call.results():
