@@ -18,7 +18,7 @@ from widthwise.errors import NothingToPrune
 from widthwise.evaluate import accuracy, adaptive_bn
 from widthwise.evaluate.modes import evaluating, logits_of, placement
 from widthwise.methods.base import Method, Task
-from widthwise.methods.evaluators import search_device
+from widthwise.methods.evaluators import CALIBRATION_BATCH, search_device
 from widthwise.methods.fnnp import FNNP
 from widthwise.runs import RunFolder, write_json
 from widthwise.runs.model import save
@@ -33,6 +33,9 @@ __all__ = ["Figures", "Result", "compress", "measure"]
 
 LATENCY_BATCHES = (1, 64)
 """Batch sizes that latency is measured at."""
+
+CALIBRATION_IMAGES = 1000
+"""Training images for a finalist's batch-norm statistics before it is fine-tuned."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +147,8 @@ def _best_of(
     teacher = model if finetune.distill_weight else None
     for place, subnet in enumerate(finalists, 1):
         small = materialize(model, graph, subnet)
-        adaptive_bn(small, images.train.subset(min(1000, len(images.train)), seed=finetune.seed).batches(250))
+        calibration = images.train.subset(min(CALIBRATION_IMAGES, len(images.train)), seed=finetune.seed)
+        adaptive_bn(small, calibration.batches(CALIBRATION_BATCH))
         _fit(folder, f"finalist-{place}", small, images, finetune, progress, teacher)
         reached = accuracy(small.to(search_device()), images.val, precision=finetune.precision)
         if best is None or reached > best[0]:

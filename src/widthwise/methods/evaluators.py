@@ -13,7 +13,15 @@ from widthwise.evaluate import Precision, accuracy, adaptive_bn
 from widthwise.subnet import materialize
 from widthwise.train import TrainConfig, fit
 
-__all__ = ["AdaptiveBN", "Evaluator", "EvaluatorName", "GlobalBN", "ShortTraining", "search_device"]
+__all__ = [
+    "CALIBRATION_BATCH",
+    "AdaptiveBN",
+    "Evaluator",
+    "EvaluatorName",
+    "GlobalBN",
+    "ShortTraining",
+    "search_device",
+]
 
 EvaluatorName = Literal["global_bn", "adaptive_bn", "short_training"]
 

@@ -96,13 +96,10 @@ class Draft:
         for vector in [*flow.producers, *flow.consumers, *flow.norms, *(e.reshape(-1) for e in flow.edges)]:
             touched[vector.numpy()] = True
         has_filter = set(np.unique(self._nodes.component[made[made > 0]]).tolist())
-        for component in range(len(self._reasons)):
-            if self._reasons[component] is None and component not in has_filter:
-                self._reasons[component] = _NO_FILTER
         used = set(np.unique(self._nodes.component[touched]).tolist())
         for component, reason in enumerate(self._reasons):
-            if reason == _NO_FILTER and component not in used:
-                self._reasons[component] = _UNUSED
+            if reason is None and component not in has_filter:
+                self._reasons[component] = _NO_FILTER if component in used else _UNUSED
         self._reasons[int(self._nodes.component[0])] = "is fixed"
 
     def _sign(self, flow: Flow, size: int) -> list[_Signature]:

@@ -13,7 +13,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-__all__ = ["Layers", "along", "as_vector", "compress", "place", "varying", "view_layer"]
+__all__ = ["Layers", "along", "as_vector", "compress", "empty_vector", "place", "varying", "view_layer"]
 
 Layers = tuple[Tensor, ...]
 
