@@ -93,3 +93,15 @@ def test_damaged_files_are_named(saved, tmp_path):
     (tmp_path / "subnet.json").write_text('{"format": 99}')
     with pytest.raises(CorruptRun, match="newer"):
         widthwise.load(tmp_path)
+
+
+def test_a_builder_with_named_weights_is_stored_without_them(tmp_path):
+    model = widthwise.build_model("torchvision:squeezenet1_1").eval()
+    graph = widthwise.trace(model, torch.randn(1, 3, 64, 64))
+    subnet = graph.subnet(widths={graph.prunable[0]: 20})
+    small = widthwise.materialize(model, graph, subnet)
+    widthwise.save(tmp_path, small, graph, subnet, builder="torchvision:squeezenet1_1@IMAGENET1K_V1")
+    assert json.loads((tmp_path / "subnet.json").read_text())["builder"]["spec"] == "torchvision:squeezenet1_1"
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(widthwise.load(tmp_path)(x), small(x))

@@ -14,7 +14,7 @@ from widthwise.errors import CorruptRun, SubnetMismatch
 from widthwise.runs.atomic import read_json, write_atomic, write_json
 from widthwise.runs.folder import RunPaths
 from widthwise.subnet.resize import resized_copy, tensors_of
-from widthwise.zoo import ModelSpec
+from widthwise.zoo import ModelSpec, model_spec
 
 __all__ = ["load", "save"]
 
@@ -46,7 +46,7 @@ def save(
     paths.path.mkdir(parents=True, exist_ok=True)
     tensors = {name: t.detach().cpu().contiguous() for name, t in tensors_of(model).items()}
     _check_shapes(graph, subnet, tensors)
-    spec = ModelSpec(spec=builder) if isinstance(builder, str) else builder
+    spec = model_spec(builder) if isinstance(builder, str) else builder
     facts = {
         "format": FORMAT,
         "builder": spec.to_json() if spec else None,
@@ -108,7 +108,7 @@ def _build(facts: dict[str, Any], builder: Callable[[], nn.Module] | ModelSpec |
             "Pass load(folder, builder=function_that_returns_the_full_model), or save with builder='module:function'."
         )
     if isinstance(builder, str):
-        builder = ModelSpec(spec=builder)
+        builder = model_spec(builder)
     if builder is None:
         builder = ModelSpec.from_json(facts["builder"])
     with torch.random.fork_rng(devices=[]):
