@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor, nn
 
 from widthwise.channels.importance import SCORES, Importance, gradient_products, sum_over_members
+from widthwise.channels.reason import Reason
 from widthwise.channels.subnet import Subnet
 from widthwise.errors import ConfigError, SubnetMismatch
 
@@ -50,7 +51,7 @@ class Group:
     """int64 [width]: the channel ids, in the order of the positions; empty if pinned."""
     members: tuple[Member, ...]
     pinned: bool = False
-    reason: str | None = None
+    reason: Reason | None = None
     """Why the group is pinned."""
 
     def __repr__(self) -> str:

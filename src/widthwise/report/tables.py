@@ -58,7 +58,7 @@ def _pinned(graph: ChannelGraph) -> Table:
     table.add_column("width", justify="right")
     table.add_column("why: it ...")
     for group in graph.pinned:
-        table.add_row(group.name, str(group.width), group.reason)
+        table.add_row(group.name, str(group.width), str(group.reason))
     return table
 
 

@@ -48,11 +48,8 @@ def _layer_norm(module: nn.LayerNorm, old: Shapes, new: Shapes) -> dict[str, obj
 def _group_norm(module: nn.GroupNorm, old: Shapes, new: Shapes) -> dict[str, object]:
     if "weight" not in new:
         return {}
-    size = new["weight"][0]
-    return {
-        "num_channels": size,
-        "num_groups": size if module.num_groups == module.num_channels else module.num_groups,
-    }
+    size = new["weight"][0]  # channels normalised together go together: the size of a group stays
+    return {"num_channels": size, "num_groups": max(1, size * module.num_groups // old["weight"][0])}
 
 
 def _prelu(module: nn.PReLU, old: Shapes, new: Shapes) -> dict[str, object]:

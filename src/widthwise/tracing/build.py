@@ -11,22 +11,17 @@ from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
-from widthwise.channels.graph import Axis, ChannelGraph, Group, Layer, Member, Role
+from widthwise.channels import Axis, ChannelGraph, Group, Layer, Member, Reason, Role
 from widthwise.tracing.flow import Flow
+from widthwise.tracing.reasons import BOTH_AXES, FIXED, INPUT, SINGLE, UNUSED, WINDOW
 
 __all__ = ["Draft"]
-
-_WINDOW = "is an axis of a kernel window"
-_UNUSED = "is not used in the forward pass"
-_NO_FILTER = "is made by no layer of the model (an input, a constant or a free parameter)"
-_SINGLE = "has one channel only"
-_BOTH = "is an input axis and an output axis of the same weight"
 
 
 _Signature = tuple[tuple[int, int], ...]
 """What a channel's component stands on: (axis number, how often) of each."""
 
-_Entry = tuple[_Signature, str | None, list[int]]
+_Entry = tuple[_Signature, Reason | None, list[int]]
 """A future group: signature, why it is pinned, its components."""
 
 
@@ -46,7 +41,7 @@ class Draft:
         self._flow = flow
         self._nodes = self._number(flow)
         size = int(self._nodes.component.max(initial=0)) + 1
-        self._reasons: list[str | None] = [None] * size
+        self._reasons: list[Reason | None] = [None] * size
         self._roles = self._find_roles(flow)
         self._pin_first(flow)
         self._signatures = self._sign(flow, size)
@@ -77,20 +72,19 @@ class Draft:
             for axis in used[role]:
                 roles.setdefault(axis, role)
         for axis in used["in"] & used["out"]:
-            self._pin_nodes(np.flatnonzero(self._nodes.axis == axis), _BOTH)
+            self._pin_nodes(np.flatnonzero(self._nodes.axis == axis), BOTH_AXES)
         return roles
 
-    def _pin_nodes(self, nodes: NDArray[np.int64], reason: str) -> None:
+    def _pin_nodes(self, nodes: NDArray[np.int64], reason: Reason) -> None:
         for component in np.unique(self._nodes.component[nodes]).tolist():
             if self._reasons[component] is None:
                 self._reasons[component] = reason
 
     def _pin_first(self, flow: Flow) -> None:
         for vector in flow.windows:
-            self._pin_nodes(vector.numpy(), _WINDOW)
+            self._pin_nodes(vector.numpy(), WINDOW)
         for pin in flow.pins:
-            where = f" (in {pin.module})" if pin.module else ""
-            self._pin_nodes(pin.nodes.numpy(), pin.reason + where)
+            self._pin_nodes(pin.nodes.numpy(), pin.reason)
         made = torch.cat(flow.producers).unique().numpy() if flow.producers else np.zeros(0, dtype=np.int64)
         touched = np.zeros(flow.num_nodes, dtype=bool)
         for vector in [*flow.producers, *flow.consumers, *flow.norms, *(e.reshape(-1) for e in flow.edges)]:
@@ -99,8 +93,8 @@ class Draft:
         used = set(np.unique(self._nodes.component[touched]).tolist())
         for component, reason in enumerate(self._reasons):
             if reason is None and component not in has_filter:
-                self._reasons[component] = _NO_FILTER if component in used else _UNUSED
-        self._reasons[int(self._nodes.component[0])] = "is fixed"
+                self._reasons[component] = INPUT if component in used else UNUSED
+        self._reasons[int(self._nodes.component[0])] = FIXED
 
     def _sign(self, flow: Flow, size: int) -> list[_Signature]:
         """What tells groups apart: how often a component stands on each axis, of parameters and of arithmetic."""
@@ -123,7 +117,7 @@ class Draft:
             tuple(zip(table.indices[a:b].tolist(), table.data[a:b].tolist(), strict=True)) for a, b in pairwise(bounds)
         ]
 
-    def pin(self, group: Group, reason: str) -> None:
+    def pin(self, group: Group, reason: Reason) -> None:
         """Pin a group of an earlier :meth:`graph`."""
         member = next(m for m in group.members if m.role == "out")
         axis = next(i for i, (n, d, _) in enumerate(self._flow.axes) if (n, d) == (member.tensor, member.dim))
@@ -133,16 +127,16 @@ class Draft:
 
     def graph(self, model: nn.Module) -> ChannelGraph:
         """The graph of what is not pinned so far."""
-        by_signature: dict[tuple[_Signature, str | None], list[int]] = defaultdict(list)
+        by_signature: dict[tuple[_Signature, Reason | None], list[int]] = defaultdict(list)
         _, first = np.unique(self._nodes.component, return_index=True)
         for component in np.argsort(first).tolist():  # in the order of the model's parameters
             reason = self._reasons[component]
-            if component != self._nodes.component[0] and reason != _WINDOW:
+            if component != self._nodes.component[0] and reason != WINDOW:
                 by_signature[(self._signatures[component], reason)].append(component)
         prunable: list[_Entry] = []
         pinned: list[_Entry] = []
         for (signature, given), components in by_signature.items():
-            reason = _SINGLE if given is None and len(components) == 1 else given
+            reason = SINGLE if given is None and len(components) == 1 else given
             (prunable if reason is None else pinned).append((signature, reason, components))
         channel = np.full(len(self._reasons), -1, dtype=np.int64)
         names: dict[str, int] = {}
@@ -158,7 +152,7 @@ class Draft:
         return self._last
 
     def _group(
-        self, signature: _Signature, reason: str | None, width: int, ids: Tensor, names: dict[str, int]
+        self, signature: _Signature, reason: Reason | None, width: int, ids: Tensor, names: dict[str, int]
     ) -> Group:
         members = []
         for axis, per_channel in signature:

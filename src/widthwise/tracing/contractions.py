@@ -11,18 +11,17 @@ from torch import Tensor
 
 from widthwise.tracing.flow import Call, Flow, Rule
 from widthwise.tracing.labels import along, empty_vector, place
+from widthwise.tracing.reasons import MULTIPLIER, PRODUCT, SPACE
 
 __all__ = ["CONTRACTIONS"]
-
-_SPACE = "varies along space or batch where a convolution expects channels"
 
 
 def _convolution(flow: Flow, call: Call) -> None:
     """Convolution, plain, grouped, depthwise or transposed."""
     x, weight, bias = call["input"], call["weight"], call["bias"]
     groups, transposed = call["groups"], call["transposed"]
-    incoming = flow.axis(x, 1, _SPACE)
-    rows, columns = (flow.axis(weight, d, "is a convolution kernel of unusual shape") for d in (0, 1))
+    incoming = flow.axis(x, 1, SPACE)
+    rows, columns = (flow.axis(weight, d) for d in (0, 1))
     space = x.shape[2:] if transposed else call.out.shape[2:]
     flow.count(x.shape[0] * prod(space) * prod(weight.shape[2:]), rows, columns)
     for layer in flow.layers(weight):
@@ -34,22 +33,21 @@ def _convolution(flow: Flow, call: Call) -> None:
     else:
         outgoing = _grouped(flow, incoming, consumed, produced, groups, transposed)
     if bias is not None:
-        flow.unite(flow.axis(bias, 0, "is a bias"), outgoing, "is added to channels that cannot be removed")
+        flow.unite(flow.axis(bias, 0), outgoing)
     flow.put(call.out, place(outgoing, call.out.ndim, 1))
 
 
 def _grouped(flow: Flow, incoming: Tensor, consumed: Tensor, produced: Tensor, groups: int, transposed: bool) -> Tensor:
     """Position ``j`` of every convolution group goes with position ``j`` of the others."""
     incoming = incoming.reshape(groups, -1)
-    fixed = "reads channels that cannot be removed"
     if transposed:
         consumed = consumed.reshape(groups, -1)
-        flow.unite(consumed, consumed[:1], fixed)
+        flow.unite(consumed, consumed[:1])
         produced = produced.repeat(groups)
-    flow.unite(incoming, consumed.reshape(-1, incoming.shape[1]), fixed)
+    flow.unite(incoming, consumed.reshape(-1, incoming.shape[1]))
     if not transposed:
         blocks = produced.reshape(groups, -1)
-        flow.unite(blocks, blocks[:1], "is a convolution group beside pinned ones")
+        flow.unite(blocks, blocks[:1])
     flow.consumers.append(consumed.reshape(-1))
     flow.producers.append(produced)
     return produced
@@ -59,38 +57,36 @@ def _depthwise(
     flow: Flow, incoming: Tensor, consumed: Tensor, produced: Tensor, groups: int, transposed: bool
 ) -> Tensor:
     """Each channel has filters of its own: they go with it, and the number of groups follows."""
-    reason = "filters channels that cannot be removed"
     if transposed:
-        flow.unite(consumed, incoming, reason)
+        flow.unite(consumed, incoming)
         flow.producers.append(consumed)
-        flow.pin(produced, "is the multiplier of a depthwise convolution")
+        flow.pin(produced, MULTIPLIER)
         return incoming.repeat_interleave(len(produced))
     multiplier = len(produced) // groups
-    flow.unite(produced, incoming.repeat_interleave(multiplier), reason)
+    flow.unite(produced, incoming.repeat_interleave(multiplier))
     flow.producers.append(produced)
     return produced
 
 
 def _product(flow: Flow, a: Tensor, b: Tensor, out: Tensor) -> None:
     """``[..., m, k] @ [..., k, n]``: ``k`` is consumed, ``m`` and ``n`` pass on."""
-    why = "is multiplied over mixed dimensions"
-    left, right = flow.axis(a, a.ndim - 1, why), flow.axis(b, b.ndim - 2, why)
+    left, right = flow.axis(a, a.ndim - 1), flow.axis(b, b.ndim - 2)
     if flow.is_weight(a) == flow.is_weight(b):
         for nodes in (left, right):
-            flow.pin(nodes, "is summed over in a product of two activations")
-    flow.unite(left, right, "is summed over together with positions that cannot be removed")
+            flow.pin(nodes, PRODUCT)
+    flow.unite(left, right)
     if flow.is_weight(b):
         flow.consumers.append(right)
-        flow.producers.append(flow.axis(b, b.ndim - 1, why))
+        flow.producers.append(flow.axis(b, b.ndim - 1))
     elif flow.is_weight(a):
         flow.consumers.append(left)
-        flow.producers.append(flow.axis(a, a.ndim - 2, why))
+        flow.producers.append(flow.axis(a, a.ndim - 2))
     rows, columns = _passing(flow, a, a.ndim - 1, out), _passing(flow, b, b.ndim - 2, out)
     merged = rows + [layer for layer in columns if not any(_overlap(layer, row) for row in rows)]
     for layer in columns:
         for row in rows:
             if _overlap(layer, row):
-                flow.unite(layer, row, why)
+                flow.unite(layer, row)
     flow.put(out, *merged)
     batch = [_rows(flow, out, d) for d in range(out.ndim - 2)]
     flow.count(1, *batch, _rows(flow, a, -2), left.maximum(right), _rows(flow, b, -1))
@@ -101,7 +97,7 @@ def _rows(flow: Flow, tensor: Tensor, dim: int) -> Tensor:
     dim %= tensor.ndim
     layers = [x for x in flow.layers(tensor) if along(x, dim)]
     alone = len(layers) == 1 and sum(along(layers[0], d) for d in range(tensor.ndim)) == 1
-    return flow.axis(tensor, dim, "") if alone else empty_vector(tensor.shape[dim])
+    return flow.axis(tensor, dim) if alone else empty_vector(tensor.shape[dim])
 
 
 def _passing(flow: Flow, tensor: Tensor, contracted: int, out: Tensor) -> list[Tensor]:
@@ -125,17 +121,17 @@ def _addmm(flow: Flow, call: Call) -> None:
 
 
 def _add_bias(flow: Flow, bias: Tensor, out: Tensor) -> None:
-    nodes = flow.axis(bias, bias.ndim - 1, "is a bias of unusual shape") if bias.ndim else empty_vector(1)
+    nodes = flow.axis(bias, bias.ndim - 1) if bias.ndim else empty_vector(1)
     if len(nodes) == out.shape[-1]:
-        flow.unite(nodes, flow.axis(out, out.ndim - 1, "has a bias"), "is added to channels that cannot be removed")
+        flow.unite(nodes, flow.axis(out, out.ndim - 1))
 
 
 def _linear(flow: Flow, call: Call) -> None:
     """``x [..., k]`` times ``weight [n, k]``."""
     x, weight, bias = call["input"], call["weight"], call["bias"]
-    incoming, columns = flow.axis(x, x.ndim - 1, _SPACE), flow.axis(weight, 1, _SPACE)
-    produced = flow.axis(weight, 0, _SPACE)
-    flow.unite(incoming, columns, "reads channels that cannot be removed")
+    incoming, columns = flow.axis(x, x.ndim - 1, SPACE), flow.axis(weight, 1)
+    produced = flow.axis(weight, 0)
+    flow.unite(incoming, columns)
     flow.consumers.append(columns)
     flow.producers.append(produced)
     flow.count(prod(x.shape[:-1]), columns, produced)

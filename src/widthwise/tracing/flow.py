@@ -8,7 +8,7 @@ where multiply-adds happen) and turned into a graph afterwards.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -18,7 +18,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
+from widthwise.channels import Reason
 from widthwise.tracing.labels import Layers, along, as_vector, empty_vector, place, varying
+from widthwise.tracing.reasons import FIXED, MIXED_AXES, odd
 
 __all__ = ["Arithmetic", "Flow", "Pin", "Rule", "tensors_in"]
 
@@ -31,9 +33,7 @@ class Pin:
 
     nodes: Tensor
     """int64 [n]."""
-    reason: str
-    module: str
-    """Path of the module that was running; empty for the root."""
+    reason: Reason
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,8 @@ class Flow(TorchDispatchMode):
         self.windows: list[Tensor] = []
         """Nodes of the axes of a kernel's window: never channels, and not worth a word."""
         self.arithmetic: list[Arithmetic] = []
+        self.operation = ""
+        """Name of the operation whose rule runs; empty between operations."""
         self._path: list[str] = []
         self._number(tensors)
 
@@ -171,14 +173,17 @@ class Flow(TorchDispatchMode):
 
     def _apply(self, rule: Rule, call: Call) -> None:
         """Apply a rule; where it cannot cope with unusual shapes, pin all that the operation touches."""
+        self.operation = call.name
         try:
             rule(self, call)
         except Exception as error:
             for tensor in call.operands():
-                self.pin_all(tensor, f"enters {call.name} in a form that its rule does not know ({error})")
+                self.pin_all(tensor, odd(error))
             for tensor in call.results():
-                self.pin_all(tensor, f"leaves {call.name} in a form that its rule does not know")
+                self.pin_all(tensor, odd(error))
                 self.put(tensor)
+        finally:
+            self.operation = ""
 
     def _rule(self, func: Any) -> Rule:
         """The rule of an operation; in place, it is that of the operation it is the in-place form of."""
@@ -228,7 +233,7 @@ class Flow(TorchDispatchMode):
             start += size
         return False
 
-    def axis(self, tensor: Tensor, dim: int, why: str) -> Tensor:
+    def axis(self, tensor: Tensor, dim: int, why: Reason = MIXED_AXES) -> Tensor:
         """The nodes along one axis, int64 [size]; zeros where fixed. What varies along others too is pinned."""
         found = [layer for layer in self.layers(tensor) if along(layer, dim)]
         if len(found) == 1 and varying(found[0]) == (dim,):
@@ -237,31 +242,31 @@ class Flow(TorchDispatchMode):
             self.pin(layer, why)
         return empty_vector(tensor.shape[dim])
 
-    def pin(self, nodes: Tensor, reason: str) -> None:
+    def pin(self, nodes: Tensor, reason: Reason) -> None:
         """Forbid the removal of these nodes."""
         nodes = nodes.reshape(-1).unique()
         nodes = nodes[nodes > 0]
         if len(nodes):
-            self.pins.append(Pin(nodes, reason, self.module))
+            self.pins.append(Pin(nodes, replace(reason, operation=self.operation, module=self.module)))
 
-    def pin_all(self, tensor: Tensor, reason: str) -> None:
+    def pin_all(self, tensor: Tensor, reason: Reason) -> None:
         """Forbid the removal of every node of a tensor."""
         for layer in self.layers(tensor):
             self.pin(layer, reason)
 
-    def unite(self, a: Tensor, b: Tensor, why: str) -> None:
-        """Positions that meet are removed together; where one is fixed, so is the other, for the reason ``why``."""
+    def unite(self, a: Tensor, b: Tensor) -> None:
+        """Positions that meet are removed together; where one is fixed, so is the other."""
         a, b = (t.reshape(-1) for t in torch.broadcast_tensors(a, b))
         both = (a > 0) & (b > 0)
         if both.any():
             pairs = (a[both] * self.num_nodes + b[both]).unique()  # far faster than a unique over rows
             self.edges.append(torch.stack([pairs // self.num_nodes, pairs % self.num_nodes]))
-        self.pin(torch.maximum(a, b)[~both], why)
+        self.pin(torch.maximum(a, b)[~both], FIXED)
 
-    def tie(self, layer: Tensor, dim: int, why: str) -> Tensor:
+    def tie(self, layer: Tensor, dim: int) -> Tensor:
         """Unite all positions along ``dim`` and return the first of them (size 1 along ``dim``)."""
         first = layer.narrow(dim, 0, 1)
-        self.unite(layer.narrow(dim, 1, layer.shape[dim] - 1), first, why)
+        self.unite(layer.narrow(dim, 1, layer.shape[dim] - 1), first)
         return first
 
     def count(self, constant: int, *axes: Tensor) -> None:

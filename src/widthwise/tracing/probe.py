@@ -1,7 +1,8 @@
 """A private copy of the user's model to run, so that nothing of the model itself can change.
 
 The copy has random parameters and statistics: a trace and its proof then do not depend on what the weights happen to
-be (a scale of zero hides every mistake behind it), and double precision tells a wrong network from rounding.
+be (a scale of zero hides every mistake behind it). It is in single precision, which is fast; where rounding leaves a
+doubt, it is turned into double precision for a moment.
 """
 
 import math
@@ -18,7 +19,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.utils._pytree import tree_map_only
 
 from widthwise.errors import UntraceableModel
-from widthwise.subnet.resize import copy_structure
+from widthwise.subnet.resize import copy_structure, tensors_of
 from widthwise.tracing.flow import tensors_in
 
 __all__ = ["Example", "Probe", "as_example", "make_probe"]
@@ -53,6 +54,20 @@ class Probe:
     """Whether training mode runs another forward, which must keep running too."""
     training_error: str = ""
     """Why it cannot be run."""
+
+    @contextmanager
+    def in_double(self) -> Iterator[None]:
+        """Compute in double precision inside, and in the present one again after."""
+        before = {name: t.dtype for name, t in tensors_of(self.model).items()}
+        example, tolerance = self.example, self.tolerance
+        self.model.double()
+        self.example, self.tolerance = _cast(example, torch.float64), DOUBLE
+        try:
+            yield
+        finally:
+            for name, tensor in tensors_of(self.model).items():
+                tensor.data = tensor.data.to(before[name])
+            self.example, self.tolerance = example, tolerance
 
     def run_in_training(self, model: nn.Module | None = None) -> list[Tensor]:
         """What a forward returns in training mode; nothing where the example does not allow one."""
@@ -96,34 +111,54 @@ def _quiet(seed: int) -> Iterator[None]:
         np.random.set_state(numpy)
 
 
-def _random_like(name: str, tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """Weights of unit gain; scales and biases of either size, none of them zero."""
-    if tensor.ndim > 1:
-        fan_in = max(1, math.prod(tensor.shape[1:]))
-        return torch.randn(tensor.shape, generator=generator, dtype=torch.float32) / math.sqrt(fan_in)
-    uniform = torch.rand(tensor.shape, generator=generator, dtype=torch.float32)
-    return uniform - 0.5 if name.endswith("bias") else uniform + 0.5
+class _Dice:
+    """Random tensors at the speed of a copy: drawing each number of a large network takes as long as many forwards."""
+
+    LENGTH = 1_048_573
+    """Numbers drawn once and used again and again; prime, so that no two rows of a weight are alike."""
+
+    def __init__(self) -> None:
+        self._generator = torch.Generator().manual_seed(0)
+        self._pool = torch.randn(self.LENGTH, generator=self._generator)
+
+    def like(self, name: str, tensor: Tensor) -> Tensor:
+        """Weights of unit gain; scales and biases of either size, none of them zero."""
+        if tensor.ndim > 1:
+            return self._normal(tensor.shape) / math.sqrt(max(1, math.prod(tensor.shape[1:])))
+        return self.uniform(tensor.shape, -0.5 if name.endswith("bias") else 0.5)
+
+    def uniform(self, shape: torch.Size, low: float) -> Tensor:
+        """Uniform in [low, low + 1)."""
+        return torch.rand(shape, generator=self._generator) + low
+
+    def _normal(self, shape: torch.Size) -> Tensor:
+        flat = torch.empty(math.prod(shape))
+        start = int(torch.randint(self.LENGTH, (), generator=self._generator))
+        turned = torch.cat([self._pool[start:], self._pool[:start]])
+        for piece in flat.split(self.LENGTH):
+            piece.copy_(turned[: len(piece)])
+        return flat.reshape(shape)
 
 
-def _copy(model: nn.Module, dtype: torch.dtype | None, randomise: bool) -> nn.Module:
-    """A structural copy whose tensors are new."""
-    generator = torch.Generator().manual_seed(0)
+def _copy(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
+    """A structural copy whose tensors are new: random ones of a type, or clones."""
+    dice = _Dice()
     memo: dict[int, object] = {}
     for name, parameter in model.named_parameters():
         value = parameter.detach()
-        if parameter.is_floating_point():
-            value = _random_like(name, value, generator).to(value.device) if randomise else value.clone()
-            value = value.to(dtype or parameter.dtype)
+        if dtype and parameter.is_floating_point():
+            value = dice.like(name, value).to(value.device, dtype)
+        else:
+            value = value.clone()
         memo[id(parameter)] = nn.Parameter(value, requires_grad=False)
     for _, buffer in model.named_buffers():
         memo[id(buffer)] = buffer.clone().to(dtype) if dtype and buffer.is_floating_point() else buffer.clone()
     probe = copy_structure(model, memo)
-    if randomise:
+    if dtype:
         for module in probe.modules():
             if isinstance(module, _NormBase) and module.running_mean is not None and module.running_var is not None:
-                for statistic, low in ((module.running_mean, -0.5), (module.running_var, 0.5)):
-                    random = torch.rand(statistic.shape, generator=generator)
-                    statistic.copy_(random + low)
+                module.running_mean.copy_(dice.uniform(module.running_mean.shape, -0.5))
+                module.running_var.copy_(dice.uniform(module.running_var.shape, 0.5))
     return probe.eval()
 
 
@@ -141,12 +176,11 @@ def _cast(example: Example, dtype: torch.dtype | None) -> Example:
     return Example(args, kwargs)
 
 
-_ATTEMPTS: tuple[tuple[torch.dtype | None, bool, float], ...] = (
-    (torch.float64, True, 1e-8),
-    (torch.float32, True, 1e-4),
-    (None, False, 1e-3),
-)
-"""Type, whether parameters are random, and tolerance; the first that runs is used. ``None`` is the model's own."""
+DOUBLE = 1e-8
+"""Tolerance in double precision."""
+
+_ATTEMPTS: tuple[tuple[torch.dtype | None, float], ...] = ((torch.float32, 2e-5), (torch.float64, DOUBLE), (None, 1e-3))
+"""Type and tolerance; the first that runs is used. ``None`` is the model's own type and weights, not random ones."""
 
 
 def make_probe(model: nn.Module, example: Example) -> Probe:
@@ -161,9 +195,9 @@ def make_probe(model: nn.Module, example: Example) -> Probe:
             "a real device first (model.to_empty(device='cpu') and initialise it)."
         )
     failure: Exception | None = None
-    for dtype, randomise, tolerance in _ATTEMPTS:
+    for dtype, tolerance in _ATTEMPTS:
         try:
-            probe = Probe(_copy(model, dtype, randomise), _cast(example, dtype), tolerance)
+            probe = Probe(_copy(model, dtype), _cast(example, dtype), tolerance)
             probe.outputs = outputs = probe.run()
             if any(bool(t.isnan().any()) for t in outputs):
                 raise ArithmeticError("the outputs are not numbers (NaN)")  # random weights do not suit every model

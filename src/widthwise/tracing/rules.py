@@ -15,6 +15,7 @@ from torch import Tensor
 from widthwise.tracing.contractions import CONTRACTIONS
 from widthwise.tracing.flow import Call, Flow, Rule
 from widthwise.tracing.labels import along, place, varying
+from widthwise.tracing.reasons import FIXED, LOOKED_UP, MIXED, NO_RULE, NORMALISED, REDUCED, SPACE
 from widthwise.tracing.shapes import SHAPES
 
 __all__ = ["RULES", "unknown"]
@@ -23,7 +24,7 @@ __all__ = ["RULES", "unknown"]
 def unknown(flow: Flow, call: Call) -> None:
     """Pin whatever an operation without a rule touches."""
     for operand in call.operands():
-        flow.pin_all(operand, f"enters {call.name}, for which there is no rule")
+        flow.pin_all(operand, NO_RULE)
 
 
 def _ignore(flow: Flow, call: Call) -> None:
@@ -41,10 +42,10 @@ def _same(flow: Flow, call: Call) -> None:
 def pointwise(flow: Flow, call: Call) -> None:
     """Positions that meet are removed together, as broadcasting pairs them."""
     for result in call.results():
-        _meet(flow, result, call.operands(), call.name)
+        _meet(flow, result, call.operands())
 
 
-def _meet(flow: Flow, out: Tensor, operands: Iterable[Tensor], name: str) -> None:
+def _meet(flow: Flow, out: Tensor, operands: Iterable[Tensor]) -> None:
     """Unite the layers of all operands at the shape of ``out``."""
     padded = []
     for operand in operands:
@@ -55,22 +56,22 @@ def _meet(flow: Flow, out: Tensor, operands: Iterable[Tensor], name: str) -> Non
     merged: list[Tensor] = []
     for _, layers in padded:
         for layer in layers:
-            merged = _merge(flow, merged, layer, name)
+            merged = _merge(flow, merged, layer)
     for layer in merged:
         dims = varying(layer)
         for shape, layers in padded:
             met = any(along(other, d) for other in layers for d in dims)
             if not met and any(shape[d] > 1 for d in dims):
-                flow.pin(layer, f"is combined position by position with a tensor of fixed size in {name}")
+                flow.pin(layer, FIXED)
     flow.put(out, *merged)
 
 
-def _merge(flow: Flow, merged: list[Tensor], layer: Tensor, name: str) -> list[Tensor]:
+def _merge(flow: Flow, merged: list[Tensor], layer: Tensor) -> list[Tensor]:
     """Add one layer, united with those that vary along a dimension of its own."""
     apart = []
     for other in merged:
         if any(along(layer, d) for d in varying(other)):
-            flow.unite(layer, other, f"meets positions of fixed size in {name}")
+            flow.unite(layer, other)
             layer = torch.maximum(*torch.broadcast_tensors(layer, other))
         else:
             apart.append(other)
@@ -80,12 +81,12 @@ def _merge(flow: Flow, merged: list[Tensor], layer: Tensor, name: str) -> list[T
 def _batch_norm(flow: Flow, call: Call) -> None:
     """Scale, shift and statistics go with the channels of the input."""
     x, result = call["input"], call.results()[0]
-    channels = flow.axis(x, 1, "is normalised over mixed dimensions")
+    channels = flow.axis(x, 1)
     for name in ("weight", "bias", "running_mean", "running_var"):
         tensor = call.arguments.get(name)
         if isinstance(tensor, Tensor) and tensor.numel():
-            nodes = flow.axis(tensor, 0, "is normalised over mixed dimensions")
-            flow.unite(nodes, channels, "normalises channels that cannot be removed")
+            nodes = flow.axis(tensor, 0)
+            flow.unite(nodes, channels)
             if name == "weight":
                 flow.norms.append(nodes)
     flow.put(result, place(channels, x.ndim, 1))
@@ -98,21 +99,23 @@ def _layer_norm(flow: Flow, call: Call) -> None:
     kept = []
     for layer in flow.layers(x):
         if any(along(layer, d) for d in range(first, x.ndim)):
-            flow.pin(layer, "is normalised together with the other channels (layer norm)")
+            flow.pin(layer, NORMALISED)
         kept.append(layer)
     flow.put(result, *kept)
-    _meet(flow, result, [result, *(call[n] for n in ("weight", "bias") if call[n] is not None)], call.name)
+    _meet(flow, result, [result, *(call[n] for n in ("weight", "bias") if call[n] is not None)])
 
 
 def _group_norm(flow: Flow, call: Call) -> None:
-    """As batch norm where every channel is its own group; otherwise statistics mix channels."""
+    """Statistics mix the channels of one group, so they go together; with a single group they are pinned."""
     x, result = call["input"], call.results()[0]
-    channels = flow.axis(x, 1, "is normalised over mixed dimensions")
-    if call["group"] != x.shape[1]:
-        flow.pin(channels, "is normalised together with other channels (group norm)")
+    channels = flow.axis(x, 1)
+    if call["group"] == 1:
+        flow.pin(channels, NORMALISED)
+    blocks = channels.reshape(call["group"], -1)
+    flow.unite(blocks, blocks[:, :1])
     for name in ("weight", "bias"):
         if call[name] is not None:
-            flow.unite(flow.axis(call[name], 0, "scales a group norm"), channels, "scales pinned channels")
+            flow.unite(flow.axis(call[name], 0), channels)
     flow.put(result, place(channels, x.ndim, 1))
 
 
@@ -124,7 +127,7 @@ def _pool(flow: Flow, call: Call) -> None:
     kept = []
     for layer in flow.layers(source):
         if any(d >= source.ndim - space for d in varying(layer)):
-            flow.pin(layer, f"lies along space in {call.name}")
+            flow.pin(layer, SPACE)
         else:
             kept.append(layer)
     for result in call.results():
@@ -141,10 +144,10 @@ def _reduce(flow: Flow, call: Call) -> None:
     for layer in flow.layers(x):
         inside = [d for d in varying(layer) if d in gone]
         if inside and len(inside) == len(varying(layer)):
-            flow.pin(layer, f"is reduced over its channels by {call.name}")
+            flow.pin(layer, REDUCED)
             continue
         for d in inside:
-            layer = flow.tie(layer, d, f"is reduced by {call.name}")
+            layer = flow.tie(layer, d)
         kept.append(layer)
     keepdim = bool(call.arguments.get("keepdim"))
     for result in call.results():
@@ -160,7 +163,7 @@ def _mix(flow: Flow, call: Call) -> None:
     kept = []
     for layer in flow.layers(source):
         if any(d in mixed for d in varying(layer)):
-            flow.pin(layer, f"is mixed with the other channels by {call.name}")
+            flow.pin(layer, MIXED)
         kept.append(layer)
     for result in call.results():
         if result.shape == source.shape:
@@ -171,8 +174,8 @@ def _glu(flow: Flow, call: Call) -> None:
     """The two halves of ``dim`` meet."""
     x, dim = call["self"], call["dim"] % call["self"].ndim
     half = x.shape[dim] // 2
-    nodes = flow.axis(x, dim, "is gated over mixed dimensions")
-    flow.unite(nodes[:half], nodes[half:], "gates positions that cannot be removed")
+    nodes = flow.axis(x, dim)
+    flow.unite(nodes[:half], nodes[half:])
     flow.put(call.out, place(nodes[:half], x.ndim, dim))
 
 
@@ -180,8 +183,8 @@ def _prelu(flow: Flow, call: Call) -> None:
     """One slope per channel goes with its channel."""
     x, slope = call["self"], call["weight"]
     if slope.numel() > 1 and slope.ndim == 1 and x.ndim > 1:
-        nodes = flow.axis(slope, 0, "is a slope")
-        flow.unite(nodes, flow.axis(x, 1, "meets a slope per channel"), "has a slope per channel")
+        nodes = flow.axis(slope, 0)
+        flow.unite(nodes, flow.axis(x, 1))
         flow.put(call.out, *flow.layers(x))
     else:
         pointwise(flow, call)
@@ -190,8 +193,8 @@ def _prelu(flow: Flow, call: Call) -> None:
 def _embedding(flow: Flow, call: Call) -> None:
     """Rows are looked up; the columns are channels that the embedding creates."""
     weight = call["weight"]
-    flow.pin(flow.axis(weight, 0, "is looked up"), "is looked up by index")
-    columns = flow.axis(weight, 1, "is looked up")
+    flow.pin(flow.axis(weight, 0), LOOKED_UP)
+    columns = flow.axis(weight, 1)
     flow.producers.append(columns)
     flow.put(call.out, place(columns, call.out.ndim, call.out.ndim - 1))
 
@@ -199,23 +202,23 @@ def _embedding(flow: Flow, call: Call) -> None:
 def _pixel_shuffle(flow: Flow, call: Call) -> None:
     """Each output channel takes ``r * r`` neighbouring input channels, which go together."""
     x, r = call["self"], call["upscale_factor"]
-    blocks = flow.axis(x, x.ndim - 3, "lies along space in a pixel shuffle").reshape(-1, r * r)
-    flow.unite(blocks, blocks[:, :1], "is shuffled into space")
+    blocks = flow.axis(x, x.ndim - 3, SPACE).reshape(-1, r * r)
+    flow.unite(blocks, blocks[:, :1])
     flow.put(call.out, place(blocks[:, 0], x.ndim, x.ndim - 3))
 
 
 def _pixel_unshuffle(flow: Flow, call: Call) -> None:
     """Each input channel becomes ``r * r`` output channels."""
     x, r = call["self"], call["downscale_factor"]
-    nodes = flow.axis(x, x.ndim - 3, "lies along space in a pixel unshuffle")
+    nodes = flow.axis(x, x.ndim - 3, SPACE)
     flow.put(call.out, place(nodes.repeat_interleave(r * r), x.ndim, x.ndim - 3))
 
 
 def _channel_shuffle(flow: Flow, call: Call) -> None:
     """Channel ``j`` of every group goes with channel ``j`` of the others."""
     x, groups = call["self"], call["groups"]
-    nodes = flow.axis(x, 1, "is shuffled over mixed dimensions").reshape(groups, -1)
-    flow.unite(nodes, nodes[:1], "is shuffled between groups")
+    nodes = flow.axis(x, 1).reshape(groups, -1)
+    flow.unite(nodes, nodes[:1])
     flow.put(call.out, place(nodes.t().reshape(-1), x.ndim, 1))
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from widthwise.tracing.flow import Call, Flow, Rule
 from widthwise.tracing.labels import Layers, along, varying, view_layer
+from widthwise.tracing.reasons import CUT, INDEXED, MIXED_AXES
 
 __all__ = ["SHAPES"]
 
@@ -20,7 +21,7 @@ def _view(flow: Flow, call: Call) -> None:
         moved, splits = view_layer(layer, tuple(source.shape), tuple(call.out.shape))
         for dims in splits:
             for dim in dims:
-                flow.unite(moved, moved.narrow(dim, 0, 1), "is split into pieces of fixed width")
+                flow.unite(moved, moved.narrow(dim, 0, 1))
         layers.append(moved)
     flow.put(call.out, *layers)
 
@@ -62,7 +63,7 @@ def _repeat(flow: Flow, call: Call) -> None:
     flow.put(call.out, *layers)
 
 
-def _piece(flow: Flow, layer: Tensor, dim: int, start: int, width: int, blocks: bool, why: str) -> Tensor:
+def _piece(flow: Flow, layer: Tensor, dim: int, start: int, width: int, blocks: bool) -> Tensor:
     """The part of a layer at ``start`` along ``dim``, once its cut is safe.
 
     A cut through an axis is safe when the axis falls into equal blocks that stay equally wide (``chunk``), or
@@ -73,12 +74,12 @@ def _piece(flow: Flow, layer: Tensor, dim: int, start: int, width: int, blocks: 
     size = layer.shape[dim]
     others = [d for d in varying(layer) if d != dim]
     if others:
-        flow.tie(layer, dim, why)
+        flow.tie(layer, dim)
     elif blocks and 1 < width < size and size % width == 0 and start % width == 0:
         rows = layer.reshape(-1, width)
-        flow.unite(rows, rows[:1], why)
+        flow.unite(rows, rows[:1])
     elif width != size:
-        flow.pin(layer, why)
+        flow.pin(layer, CUT)
     return layer.narrow(dim, start, width)
 
 
@@ -89,18 +90,16 @@ def _slice(flow: Flow, call: Call) -> None:
     layers: list[Tensor] = []
     for layer in flow.layers(source):
         if along(layer, dim) and step != 1:
-            flow.pin(layer, "is sliced with a step")
+            flow.pin(layer, CUT)
             layer = layer.narrow(dim, 0, 1)
-        layers.append(_piece(flow, layer, dim, start, width, True, "is sliced at a fixed position"))
+        layers.append(_piece(flow, layer, dim, start, width, True))
     flow.put(call.out, *layers)
 
 
 def _select(flow: Flow, call: Call) -> None:
     dim, size = call["dim"] % call["self"].ndim, call["self"].shape[call["dim"]]
     index = call["index"] % size
-    cut = [
-        _piece(flow, layer, dim, index, 1, False, "is selected by a fixed index") for layer in flow.layers(call["self"])
-    ]
+    cut = [_piece(flow, layer, dim, index, 1, False) for layer in flow.layers(call["self"])]
     flow.put(call.out, *(layer.squeeze(dim) for layer in cut))
 
 
@@ -111,20 +110,17 @@ def _split(flow: Flow, call: Call) -> None:
     widths = [1 if unbind else piece.shape[dim] for piece in call.out]
     start = 0
     for piece, width in zip(call.out, widths, strict=True):
-        cut = [
-            _piece(flow, layer, dim, start, width, len(set(widths)) == 1, "is split at fixed positions")
-            for layer in flow.layers(source)
-        ]
+        cut = [_piece(flow, layer, dim, start, width, len(set(widths)) == 1) for layer in flow.layers(source)]
         flow.put(piece, *(layer.squeeze(dim) if unbind else layer for layer in cut))
         start += width
 
 
-def _join(flow: Flow, parts: list[tuple[Tensor, Layers]], dim: int, name: str) -> list[Tensor]:
+def _join(flow: Flow, parts: list[tuple[Tensor, Layers]], dim: int) -> list[Tensor]:
     """Concatenate layers along ``dim``; parts without one are fixed there."""
     if any(len(layers) > 1 for _, layers in parts):
         for _, layers in parts:
             for layer in layers:
-                flow.pin(layer, f"is joined by {name} with more than one axis of channels")
+                flow.pin(layer, MIXED_AXES)
         return []
     zeros = torch.zeros([1] * parts[0][0].ndim, dtype=torch.int64)
     found = [(t, layers[0] if layers else zeros) for t, layers in parts]
@@ -133,7 +129,7 @@ def _join(flow: Flow, parts: list[tuple[Tensor, Layers]], dim: int, name: str) -
     for d in dims - {dim}:  # positions beside one another along `dim` must be removed together
         if not joined.narrow(d, 0, 1).eq(joined).all():
             first = joined.narrow(dim, 0, 1)
-            flow.unite(joined, first, f"is joined by {name} beside positions of fixed size")
+            flow.unite(joined, first)
             joined = first
     return [joined]
 
@@ -142,14 +138,14 @@ def _cat(flow: Flow, call: Call) -> None:
     tensors = [t for t in call["tensors"] if t.ndim == call.out.ndim]  # legacy: cat skips empty 1-d tensors
     if any(flow.layers(t) for t in tensors):
         dim = call["dim"] % call.out.ndim
-        flow.put(call.out, *_join(flow, [(t, flow.layers(t)) for t in tensors], dim, call.name))
+        flow.put(call.out, *_join(flow, [(t, flow.layers(t)) for t in tensors], dim))
 
 
 def _stack(flow: Flow, call: Call) -> None:
     dim = call["dim"] % call.out.ndim
     parts = [(t.detach().unsqueeze(dim), tuple(x.unsqueeze(dim) for x in flow.layers(t))) for t in call["tensors"]]
     if any(layers for _, layers in parts):
-        flow.put(call.out, *_join(flow, parts, dim, call.name))
+        flow.put(call.out, *_join(flow, parts, dim))
 
 
 def _pad(flow: Flow, call: Call) -> None:
@@ -159,7 +155,7 @@ def _pad(flow: Flow, call: Call) -> None:
     layers = []
     for layer in flow.layers(source):
         if any(min(pairs.get(d, (0, 0))) < 0 for d in varying(layer)):
-            flow.pin(layer, "is cropped at a fixed position")
+            flow.pin(layer, CUT)
         amounts = [
             n for d in reversed(range(source.ndim)) for n in (pairs.get(d, (0, 0)) if along(layer, d) else (0, 0))
         ]
@@ -172,7 +168,7 @@ def _index_select(flow: Flow, call: Call) -> None:
     layers = []
     for layer in flow.layers(call["self"]):
         if along(layer, dim):
-            flow.pin(layer, "is indexed by fixed positions")
+            flow.pin(layer, INDEXED)
             layer = layer.index_select(dim, call["index"].cpu())
         layers.append(layer)
     flow.put(call.out, *layers)

@@ -11,9 +11,11 @@ from widthwise.errors import UntraceableModel
 from widthwise.subnet.resize import tensors_of
 from widthwise.tracing.build import Draft
 from widthwise.tracing.flow import Flow
+from widthwise.tracing.observe import difference
 from widthwise.tracing.probe import Probe, as_example, make_probe
+from widthwise.tracing.reasons import OUTPUT, TRAINING_OUTPUT
 from widthwise.tracing.rules import RULES, unknown
-from widthwise.tracing.verify import difference, prove
+from widthwise.tracing.verify import prove
 
 __all__ = ["trace"]
 
@@ -61,10 +63,10 @@ def _follow(probe: Probe) -> Flow:
     flow = Flow(tensors_of(probe.model), RULES, unknown)
     with flow.inside(probe.model), flow:
         for output in probe.run():
-            flow.pin_all(output, "reaches the model's output")
+            flow.pin_all(output, OUTPUT)
         if flow.unused():
             counted = list(flow.arithmetic)
             for output in probe.run_in_training():
-                flow.pin_all(output, "reaches the model's output in training")
+                flow.pin_all(output, TRAINING_OUTPUT)
             flow.arithmetic[:] = counted
     return flow

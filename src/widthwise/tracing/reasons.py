@@ -1,0 +1,87 @@
+"""Every reason for which tracing pins channels, each with its remedy: one visible table of sentences.
+
+The sentences go on from a channel ("it ..."), and the place may follow ("...: aten::slice in layer1").
+"""
+
+from widthwise.channels import Reason
+
+__all__ = [
+    "BOTH_AXES",
+    "CUT",
+    "ENTERS",
+    "FIXED",
+    "INDEXED",
+    "INPUT",
+    "LOOKED_UP",
+    "MIXED",
+    "MIXED_AXES",
+    "MULTIPLIER",
+    "NORMALISED",
+    "NO_RULE",
+    "OUTPUT",
+    "PIECES",
+    "PRODUCT",
+    "REDUCED",
+    "SINGLE",
+    "SPACE",
+    "TRAINING_OUTPUT",
+    "UNUSED",
+    "UNWRITTEN",
+    "WINDOW",
+    "asked",
+    "broken",
+    "odd",
+]
+
+_RISK = "To remove them all the same, name the layer in trace(..., unproved=[...]): what comes out is another function."
+_WIDTH = "Compute sizes from the tensor itself (chunk, x.shape[1] // 2), or keep them in attributes of the module."
+_RULE = "Add a rule to widthwise.tracing.RULES (CONTRIBUTING shows how), or write the forward with other operations."
+
+OUTPUT = Reason("reaches the model's output")
+TRAINING_OUTPUT = Reason("reaches the model's output in training")
+INPUT = Reason("is made by no layer of the model (an input, a constant or a free parameter)")
+UNUSED = Reason("is not used in the forward pass", "Remove the layer, or trace with an example that uses it.")
+SINGLE = Reason("has one channel only")
+FIXED = Reason(
+    "meets positions that cannot be removed", "Widths follow where both sides are made by layers of the model."
+)
+WINDOW = Reason("is an axis of a kernel window")
+BOTH_AXES = Reason("is an input axis and an output axis of the same weight")
+UNWRITTEN = Reason("receives the channels of one layer in a part of its positions", _WIDTH)
+NO_RULE = Reason("enters an operation without a rule", _RULE)
+NORMALISED = Reason(
+    "is normalised together with other channels",
+    f"Batch norm, or group norm with several groups, keeps them apart. {_RISK}",
+)
+MIXED = Reason("is mixed with the other channels", _RISK)
+REDUCED = Reason("is reduced over its channels", _RISK)
+PRODUCT = Reason(
+    "is summed over in a product of two activations",
+    "Attention loses whole heads where its module keeps their number in an attribute. " + _RISK,
+)
+CUT = Reason("is cut at a fixed position", _WIDTH)
+PIECES = Reason("is cut into pieces of fixed width", _WIDTH)
+INDEXED = Reason("is taken by a fixed index", _WIDTH)
+LOOKED_UP = Reason("is looked up by index")
+MULTIPLIER = Reason("is the multiplier of a depthwise convolution")
+SPACE = Reason("lies along space, batch or tokens where channels are expected")
+MIXED_AXES = Reason("lies along several axes at once", _RULE)
+ENTERS = Reason("is changed in a form that the rule does not know", _RULE)
+
+
+def odd(error: Exception) -> Reason:
+    """A rule failed on shapes that it does not know."""
+    return Reason(f"takes a form that the rule does not know ({error})", _RULE)
+
+
+def broken(message: str) -> Reason:
+    """A proof found that a network without some of the channels is not what it should be."""
+    return Reason(
+        message,
+        "Look for sizes or positions written into the forward as constants. Compute them from the tensor itself.",
+    )
+
+
+def asked(pattern: str) -> Reason:
+    """The caller wants the layer left alone."""
+    return Reason(f"was asked to stay whole ({pattern})")
