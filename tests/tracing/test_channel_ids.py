@@ -267,7 +267,7 @@ PINNED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     "no rule": (
         lambda: Net(lambda s, x: s.h(pooled(s.a(x)[:, s.order])), a=conv(3, 4), order=torch.randperm(4), h=head(4)),
         "a",
-        "without a rule: aten::index",
+        "taken by a fixed index: aten::index",
     ),
     "squeezed away at width one": (
         lambda: Net(lambda s, x: s.h(pooled(s.a(x)).squeeze()), a=conv(3, 4), h=head(4)),

@@ -19,7 +19,7 @@ from widthwise.channels.reason import Reason
 from widthwise.channels.subnet import Subnet
 from widthwise.errors import ConfigError, SubnetMismatch
 
-__all__ = ["Axis", "ChannelGraph", "Group", "Layer", "Member", "Role"]
+__all__ = ["Axis", "ChannelGraph", "Group", "Layer", "Member", "Role", "Size"]
 
 Axis = tuple[str, int]
 """(name of a parameter or buffer, dimension)."""
@@ -71,6 +71,19 @@ class Layer:
 
 
 @dataclass(frozen=True, eq=False)
+class Size:
+    """An attribute of a module that holds how many positions there are, and follows what is kept of them."""
+
+    module: str
+    """Path of the module."""
+    attribute: str
+    index: int | None
+    """Where in the attribute, if it is a tuple or list."""
+    ids: Int64[Tensor, "positions"]
+    """int64 [value]: the channel at each position; -1 where pinned."""
+
+
+@dataclass(frozen=True, eq=False)
 class ChannelGraph:
     """The channels of a model and where each of them lives."""
 
@@ -84,6 +97,8 @@ class ChannelGraph:
     """The role of every axis that carries at least one channel."""
     layers: tuple[Layer, ...]
     """The multiply-add operations of one forward pass on the example inputs, in order."""
+    sizes: tuple[Size, ...] = ()
+    """The attributes of modules that follow the channels, beyond those of PyTorch's own layers."""
     notes: tuple[str, ...] = ()
     """What the trace could not look at, in words."""
 
@@ -159,6 +174,21 @@ class ChannelGraph:
                     f"of {group.name!r}. Keep one, or leave the layer out of the model yourself."
                 )
         return subnet
+
+    def sizes_of(self, subnet: Subnet) -> dict[str, int | list[int]]:
+        """``"module.attribute"`` to the value that it has in a sub-network, for each of :attr:`sizes`."""
+        keep = torch.cat([self.check(subnet).keep, torch.ones(1, dtype=torch.bool)])  # id -1: always kept
+        values: dict[str, int | list[int]] = {}
+        for size in self.sizes:
+            name, count = f"{size.module}.{size.attribute}".removeprefix("."), int(keep[size.ids].sum())
+            if size.index is None:
+                values[name] = count
+            else:
+                whole = getattr(self.model.get_submodule(size.module), size.attribute)
+                row = values.setdefault(name, list(whole))
+                assert isinstance(row, list)
+                row[size.index] = count
+        return values
 
     def importance(self, kind: Importance, *, seed: int = 0) -> Float64[Tensor, "channels"]:
         """Score every channel from the model's present weights, summed over coupled members.

@@ -52,6 +52,7 @@ def save(
         "builder": spec.to_json() if spec else None,
         "graph": graph.fingerprint,
         "subnet": subnet.to_dict(),
+        "sizes": graph.sizes_of(subnet),
         "kept": {g.name: (subnet.keep[g.ids].nonzero()[:, 0]).tolist() for g in graph.prunable},
     }
     write_atomic(paths.model_path, lambda path: save_file(tensors, path))
@@ -97,7 +98,7 @@ def load(folder: str | Path, *, builder: Callable[[], nn.Module] | ModelSpec | s
             f"The builder must make the architecture that was compressed, but its tensors are others than those of "
             f"{paths.model_path} ({', '.join(odd) or 'other shapes'}). Pass load(folder, builder=...) that makes it."
         )
-    small = resized_copy(full, {name: tensors[name] for name in mine})
+    small = resized_copy(full, {name: tensors[name] for name in mine}, facts.get("sizes", {}))
     return small.eval()
 
 

@@ -50,11 +50,19 @@ def slice_axes(tensor: Tensor, name: str, kept: Mapping[Axis, Tensor]) -> Tensor
     return tensor
 
 
+def _owned(part: Tensor, parent: Tensor) -> Tensor:
+    """A copy of a part of a tensor, channels last where the parent is: selecting positions loses that."""
+    for dims, layout in ((4, torch.channels_last), (5, torch.channels_last_3d)):
+        if parent.ndim == dims and not parent.is_contiguous() and parent.is_contiguous(memory_format=layout):
+            return part.clone(memory_format=layout)
+    return part.clone(memory_format=torch.preserve_format)
+
+
 def materialize(model: nn.Module, graph: ChannelGraph, subnet: Subnet) -> nn.Module:
     """A new, small, plain module that computes what the sub-network computes.
 
-    It is of the model's own class, with its own contiguous parameters and buffers, in the model's mode, on its
-    device and in its type; nothing of the model is changed or shared.
+    It is of the model's own class, with its own parameters and buffers, in the model's mode, memory format and
+    type and on its device; nothing of the model is changed or shared.
 
     Args:
         model: the traced model, or another with the same tensors (other weights, for example).
@@ -66,8 +74,5 @@ def materialize(model: nn.Module, graph: ChannelGraph, subnet: Subnet) -> nn.Mod
     """
     tensors = checked_tensors(model, graph)
     kept = kept_positions(graph, subnet)
-    small = {
-        name: slice_axes(tensor.detach(), name, kept).clone(memory_format=torch.preserve_format)
-        for name, tensor in tensors.items()
-    }
-    return resized_copy(model, small)
+    small = {name: _owned(slice_axes(tensor.detach(), name, kept), tensor) for name, tensor in tensors.items()}
+    return resized_copy(model, small, graph.sizes_of(subnet))

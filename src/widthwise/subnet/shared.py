@@ -29,7 +29,8 @@ class shared:  # noqa: N801 - reads as the function that it is to its callers
         tensors = checked_tensors(model, graph)
         old = {name: tensor.shape for name, tensor in tensors.items()}
         new = {name: slice_axes(tensor.detach(), name, self._kept).shape for name, tensor in tensors.items()}
-        self._changes = [(m, a, getattr(m, a), value) for m, a, value in attribute_changes(model, old, new)]
+        changes = attribute_changes(model, old, new, graph.sizes_of(subnet))
+        self._changes = [(m, a, getattr(m, a), value) for m, a, value in changes]
 
     def parameters(self) -> dict[str, Tensor]:
         """The slices, by name: views or copies through which gradients reach the parent."""

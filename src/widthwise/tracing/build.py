@@ -11,12 +11,25 @@ from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
-from widthwise.channels import Axis, ChannelGraph, Group, Layer, Member, Reason, Role
+from widthwise.channels import Axis, ChannelGraph, Group, Layer, Member, Reason, Role, Size
 from widthwise.tracing.flow import Flow
-from widthwise.tracing.reasons import BOTH_AXES, FIXED, INPUT, SINGLE, UNUSED, WINDOW
+from widthwise.tracing.reasons import (
+    BOTH_AXES,
+    FIXED,
+    INPUT,
+    MIXED_AXES,
+    OUTPUT,
+    SINGLE,
+    TRAINING_OUTPUT,
+    UNUSED,
+    WINDOW,
+)
 
-__all__ = ["Draft"]
+__all__ = ["Draft", "Site"]
 
+
+Site = tuple[int, Tensor]
+"""Dimension of a module's output along which channels lie (-1: not along one), and int64 [positions]: the channels."""
 
 _Signature = tuple[tuple[int, int], ...]
 """What a channel's component stands on: (axis number, how often) of each."""
@@ -45,6 +58,7 @@ class Draft:
         self._roles = self._find_roles(flow)
         self._pin_first(flow)
         self._signatures = self._sign(flow, size)
+        self._held = list(flow.held)
 
     @staticmethod
     def _number(flow: Flow) -> _Nodes:
@@ -85,6 +99,7 @@ class Draft:
             self._pin_nodes(vector.numpy(), WINDOW)
         for pin in flow.pins:
             self._pin_nodes(pin.nodes.numpy(), pin.reason)
+        self._pin_shared_axes(flow)
         made = torch.cat(flow.producers).unique().numpy() if flow.producers else np.zeros(0, dtype=np.int64)
         touched = np.zeros(flow.num_nodes, dtype=bool)
         for vector in [*flow.producers, *flow.consumers, *flow.norms, *(e.reshape(-1) for e in flow.edges)]:
@@ -95,6 +110,15 @@ class Draft:
             if reason is None and component not in has_filter:
                 self._reasons[component] = INPUT if component in used else UNUSED
         self._reasons[int(self._nodes.component[0])] = FIXED
+
+    def _pin_shared_axes(self, flow: Flow) -> None:
+        """Of two kinds of channels that share one axis of a product only one can go, or its cost is no product."""
+        for operation in flow.arithmetic:
+            for axis in operation.axes:
+                rows = [row[row > 0] for row in axis.reshape(-1, axis.shape[-1]).numpy()] if axis.ndim > 1 else []
+                free = [r for r in rows if any(self._reasons[c] is None for c in self._nodes.component[r].tolist())]
+                for row in free[1:]:
+                    self._pin_nodes(row, MIXED_AXES)
 
     def _sign(self, flow: Flow, size: int) -> list[_Signature]:
         """What tells groups apart: how often a component stands on each axis, of parameters and of arithmetic."""
@@ -119,11 +143,64 @@ class Draft:
 
     def pin(self, group: Group, reason: Reason) -> None:
         """Pin a group of an earlier :meth:`graph`."""
+        self._pin_nodes(self._nodes_of(group), reason)
+
+    def _nodes_of(self, group: Group) -> NDArray[np.int64]:
+        """The nodes of one member of a group of the last :meth:`graph`."""
         member = next(m for m in group.members if m.role == "out")
         axis = next(i for i, (n, d, _) in enumerate(self._flow.axes) if (n, d) == (member.tensor, member.dim))
         ids = self._last.axes[member.tensor, member.dim]
         inside = torch.isin(ids, group.ids).numpy()
-        self._pin_nodes(np.flatnonzero(self._nodes.axis == axis)[inside], reason)
+        nodes: NDArray[np.int64] = np.flatnonzero(self._nodes.axis == axis)[inside]
+        return nodes
+
+    def sites(self) -> dict[str, list[Site]]:
+        """For each module without parts, in the order of its calls, where the channels lie in what it returned."""
+        found: dict[str, list[Site]] = defaultdict(list)
+        for made in self._flow.made:
+            nodes = made.nodes.numpy()
+            ids = np.where(nodes > 0, self._channel[self._nodes.component[nodes]], -1)
+            found[made.module].append((made.dim, torch.from_numpy(ids)))
+        return found
+
+    def guess(self, group: Group) -> str:
+        """What kind of guess a group rests on (attributes that seem to hold sizes, pieces kept whole), or nothing.
+
+        Groups of one kind mostly hold or fail together.
+        """
+        components = np.unique(self._nodes.component[self._nodes_of(group)])
+        held = [
+            f"{type(self._last.model.get_submodule(h.module)).__name__}.{h.attribute}"
+            for h in self._flow.held
+            if np.isin(self._nodes.component[h.nodes.numpy()], components).any()
+        ]
+        whole = any(
+            s.number in self._flow.whole and np.isin(self._nodes.component[s.nodes.numpy()], components).any()
+            for s in self._flow.splits
+        )
+        return " ".join(dict.fromkeys(held + ["whole"] * whole))
+
+    def loosen(self, group: Group) -> bool:
+        """Leave the attributes alone that follow a group by guess; returns whether there were any."""
+        components = np.unique(self._nodes.component[self._nodes_of(group)])
+        guesses = [
+            held
+            for held in self._held
+            if not held.needed and np.isin(self._nodes.component[held.nodes.numpy()], components).any()
+        ]
+        self._held = [held for held in self._held if held not in guesses]
+        return bool(guesses)
+
+    def whole(self) -> set[int]:
+        """Numbers of the splits whose nodes are all pinned, though by something that whole pieces might pass."""
+        hopeless = (OUTPUT.what, TRAINING_OUTPUT.what, INPUT.what, UNUSED.what)
+        numbers = set()
+        for split in self._flow.splits:
+            components = np.unique(self._nodes.component[split.nodes[split.nodes > 0].numpy()]).tolist()
+            reasons = [self._reasons[c] for c in components]
+            if reasons and all(r is not None and r.what not in hopeless for r in reasons):
+                numbers.add(split.number)
+        return numbers
 
     def graph(self, model: nn.Module) -> ChannelGraph:
         """The graph of what is not pinned so far."""
@@ -147,9 +224,20 @@ class Draft:
             channel[components] = ids if reason is None else -1
             count += len(ids)
             groups.append(self._group(signature, reason, len(components), torch.from_numpy(ids), names))
+        self._channel = channel
         axes, roles = self._axes(channel)
-        self._last = ChannelGraph(model, tuple(groups), axes, roles, self._layers(channel, len(prunable), groups))
+        layers = self._layers(channel, len(prunable), groups)
+        self._last = ChannelGraph(model, tuple(groups), axes, roles, layers, self._sizes(channel))
         return self._last
+
+    def _sizes(self, channel: NDArray[np.int64]) -> tuple[Size, ...]:
+        sizes = []
+        for held in self._held:
+            nodes = held.nodes.numpy()
+            ids = np.where(nodes > 0, channel[self._nodes.component[nodes]], -1)
+            if (ids >= 0).any():
+                sizes.append(Size(held.module, held.attribute, held.index, torch.from_numpy(ids)))
+        return tuple(sizes)
 
     def _group(
         self, signature: _Signature, reason: Reason | None, width: int, ids: Tensor, names: dict[str, int]
@@ -190,8 +278,8 @@ class Draft:
             fixed, counts = [], []
             for axis in operation.axes:
                 nodes = axis.numpy()
-                ids = channel[self._nodes.component[nodes]]
-                ids = np.where(nodes > 0, ids, -1)
+                ids = np.where(nodes > 0, channel[self._nodes.component[nodes]], -1)
+                ids = ids.reshape(-1, ids.shape[-1]).max(0)  # one layer at most is not pinned
                 fixed.append(int((ids < 0).sum()))
                 members = np.bincount(group_of[ids[ids >= 0]], minlength=num_prunable)
                 counts.append([c // groups[g].width for g, c in enumerate(members.tolist())])

@@ -7,11 +7,12 @@ can be pruned; a product of two activations over channels is pinned. They are al
 
 from math import prod
 
+import torch
 from torch import Tensor
 
 from widthwise.tracing.flow import Call, Flow, Rule
-from widthwise.tracing.labels import along, empty_vector, place
-from widthwise.tracing.reasons import MULTIPLIER, PRODUCT, SPACE
+from widthwise.tracing.labels import along, empty_vector, place, varying
+from widthwise.tracing.reasons import MULTIPLIER, NO_RULE, PRODUCT, SPACE
 
 __all__ = ["CONTRACTIONS"]
 
@@ -82,31 +83,24 @@ def _product(flow: Flow, a: Tensor, b: Tensor, out: Tensor) -> None:
         flow.consumers.append(left)
         flow.producers.append(flow.axis(a, a.ndim - 2))
     rows, columns = _passing(flow, a, a.ndim - 1, out), _passing(flow, b, b.ndim - 2, out)
-    merged = rows + [layer for layer in columns if not any(_overlap(layer, row) for row in rows)]
+    merged = rows
     for layer in columns:
-        for row in rows:
-            if _overlap(layer, row):
-                flow.unite(layer, row)
+        merged = flow.meet(merged, layer)
     flow.put(out, *merged)
     batch = [_rows(flow, out, d) for d in range(out.ndim - 2)]
     flow.count(1, *batch, _rows(flow, a, -2), left.maximum(right), _rows(flow, b, -1))
 
 
 def _rows(flow: Flow, tensor: Tensor, dim: int) -> Tensor:
-    """The nodes along an axis that passes through a product; zeros where it is fixed or mixed."""
+    """The nodes along an axis that passes through a product, a row per layer; zeros where it is fixed or mixed."""
     dim %= tensor.ndim
-    layers = [x for x in flow.layers(tensor) if along(x, dim)]
-    alone = len(layers) == 1 and sum(along(layers[0], d) for d in range(tensor.ndim)) == 1
-    return flow.axis(tensor, dim) if alone else empty_vector(tensor.shape[dim])
+    layers = [x.reshape(-1) for x in flow.layers(tensor) if varying(x) == (dim,)]
+    return torch.stack(layers) if layers else empty_vector(tensor.shape[dim])
 
 
 def _passing(flow: Flow, tensor: Tensor, contracted: int, out: Tensor) -> list[Tensor]:
     """The layers of an operand that do not lie along the contracted axis."""
     return [x for x in flow.layers(tensor) if not along(x, contracted) and x.ndim == out.ndim]
-
-
-def _overlap(a: Tensor, b: Tensor) -> bool:
-    return any(along(a, d) and along(b, d) for d in range(a.ndim))
 
 
 def _mm(flow: Flow, call: Call) -> None:
@@ -141,6 +135,15 @@ def _linear(flow: Flow, call: Call) -> None:
         _add_bias(flow, bias, call.out)
 
 
+def _recurrent(flow: Flow, call: Call) -> None:
+    """A whole recurrent layer in one kernel: its channels feed back into themselves, so all are pinned."""
+    for operand in call.operands():
+        flow.pin_all(operand, NO_RULE)
+    sequence = call.operands()[0]
+    weights = [t for t in call.operands()[1:] if flow.is_weight(t) and t.ndim == 2]
+    flow.count(prod(sequence.shape[:2]) * sum(t.numel() for t in weights))
+
+
 CONTRACTIONS: dict[str, Rule] = {
     "aten::convolution": _convolution,
     "aten::_convolution": _convolution,
@@ -149,5 +152,8 @@ CONTRACTIONS: dict[str, Rule] = {
     "aten::addmm": _addmm,
     "aten::baddbmm": _addmm,
     "aten::linear": _linear,
+    "aten::mkldnn_rnn_layer": _recurrent,
+    "aten::_cudnn_rnn": _recurrent,
+    "aten::miopen_rnn": _recurrent,
 }
 """Rule per operation name."""

@@ -6,12 +6,13 @@ is collected as plain lists (which nodes must go together, which are pinned and 
 where multiply-adds happen) and turned into a graph afterwards.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -19,10 +20,11 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from widthwise.channels import Reason
-from widthwise.tracing.labels import Layers, along, as_vector, empty_vector, place, varying
+from widthwise.subnet.resize import ATTRIBUTES
+from widthwise.tracing.labels import Layers, along, as_vector, empty_vector, place, same_pattern, varying
 from widthwise.tracing.reasons import FIXED, MIXED_AXES, odd
 
-__all__ = ["Arithmetic", "Flow", "Pin", "Rule", "tensors_in"]
+__all__ = ["Arithmetic", "Call", "Flow", "Held", "Made", "Pin", "Rule", "Split", "tensors_in"]
 
 Rule = Callable[["Flow", "Call"], None]
 
@@ -43,7 +45,40 @@ class Arithmetic:
     module: str
     constant: int
     axes: tuple[Tensor, ...]
-    """Each int64 [positions]: the nodes along one axis."""
+    """Each int64 [positions] or [layers, positions]: the nodes along one axis."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """An attribute of a module that holds how many of these positions there are."""
+
+    module: str
+    attribute: str
+    index: int | None
+    """Where in the attribute, if it is a tuple or list."""
+    nodes: Tensor
+    """int64 [n]: the attribute's value is n."""
+    needed: bool
+    """Whether the operation is known to need it; otherwise the equal number may be a coincidence."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A tensor that a module returned, whose nodes lie along one axis."""
+
+    module: str
+    dim: int
+    nodes: Tensor
+    """int64 [size along dim]."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """An axis of nodes that a view split into pieces."""
+
+    number: int
+    """How many operations ran before it."""
+    nodes: Tensor
 
 
 @dataclass(frozen=True)
@@ -68,24 +103,30 @@ class Call:
 
 
 def tensors_in(value: Any) -> list[Tensor]:
-    """Every tensor inside nested containers, mappings, dataclasses and plain objects."""
+    """Every tensor inside nested containers, mappings, dataclasses and plain objects, with slots or without."""
     found: list[Tensor] = []
-    seen: set[int] = set()
+    seen: dict[int, object] = {}  # also keeps them alive: another could get the same id
     stack = [value]
     while stack:
         item = stack.pop()
         if id(item) in seen:
             continue
-        seen.add(id(item))
+        seen[id(item)] = item
         if isinstance(item, Tensor):
             found.append(item)
         elif isinstance(item, Mapping):
             stack.extend(reversed(list(item.values())))
-        elif isinstance(item, list | tuple | set | frozenset):
-            stack.extend(reversed(list(item)))
-        elif not isinstance(item, nn.Module | type) and isinstance(getattr(item, "__dict__", None), dict):
-            stack.extend(reversed(list(vars(item).values())))
+        elif not isinstance(item, str | bytes | bytearray | range | np.ndarray | nn.Module | type):
+            parts = list(item) if isinstance(item, Collection) else []
+            stack.extend(reversed([*parts, *_attributes(item)]))
     return found
+
+
+def _attributes(item: object) -> list[object]:
+    """The values of an object's attributes, in slots and in its dictionary."""
+    slots = [name for base in type(item).__mro__ for name in vars(base).get("__slots__", ())]
+    values = [getattr(item, name, None) for name in slots if not name.startswith("__")]
+    return [*values, *getattr(item, "__dict__", {}).values()]
 
 
 class Flow(TorchDispatchMode):
@@ -95,11 +136,15 @@ class Flow(TorchDispatchMode):
         tensors: parameters and buffers by name; each axis longer than one position is numbered.
         rules: rule per operation name.
         fallback: the rule for an operation that has none.
+        whole: numbers of the splits whose pieces stay whole (attention heads), instead of being equally wide.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor], rules: Mapping[str, Rule], fallback: Rule) -> None:
+    def __init__(
+        self, tensors: Mapping[str, Tensor], rules: Mapping[str, Rule], fallback: Rule, whole: Collection[int] = ()
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.tensors = tensors
+        self.whole = whole
         self._rules = rules
         self._fallback = fallback
         self._rule_of: dict[Any, Rule] = {}
@@ -119,9 +164,16 @@ class Flow(TorchDispatchMode):
         self.windows: list[Tensor] = []
         """Nodes of the axes of a kernel's window: never channels, and not worth a word."""
         self.arithmetic: list[Arithmetic] = []
+        self.held: list[Held] = []
+        self.made: list[Made] = []
+        """What each module without parts returned, in order."""
+        self.splits: list[Split] = []
+        self.number = 0
+        """How many operations ran so far."""
         self.operation = ""
         """Name of the operation whose rule runs; empty between operations."""
         self._path: list[str] = []
+        self._modules: dict[str, nn.Module] = {}
         self._number(tensors)
 
     def _number(self, tensors: Mapping[str, Tensor]) -> None:
@@ -141,17 +193,26 @@ class Flow(TorchDispatchMode):
     def inside(self, model: nn.Module) -> Iterator[None]:
         """Know at each operation which module is running; hooks are removed at the end."""
         hooks = []
-        for name, module in model.named_modules():
+        self._modules = dict(model.named_modules())
+        for name, module in self._modules.items():
             if isinstance(module, torch.jit.ScriptModule):
                 continue  # takes no hooks
             hooks.append(module.register_forward_pre_hook(lambda *_, name=name: self._path.append(name), prepend=True))
-            hooks.append(module.register_forward_hook(lambda *_: (self._path.pop(), None)[1], always_call=True))
+            hooks.append(module.register_forward_hook(self._leave, always_call=True))
         try:
             yield
         finally:
             for hook in hooks:
                 hook.remove()
             self._path.clear()
+
+    def _leave(self, module: nn.Module, inputs: Any, out: Any) -> None:
+        path, whole = self._path.pop(), any(True for _ in module.children())
+        if isinstance(out, Tensor) and not whole:
+            layers = self.layers(out)
+            dims = varying(layers[0]) if len(layers) == 1 else ()
+            dim = dims[0] if len(dims) == 1 else -1
+            self.made.append(Made(path, dim, layers[0].reshape(-1) if dim >= 0 else empty_vector(0)))
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -165,6 +226,7 @@ class Flow(TorchDispatchMode):
         if func not in self._rule_of:
             self._rule_of[func] = self._rule(func)
         self._apply(self._rule_of[func], call)
+        self.number += 1
         operands = call.operands()
         if operands and all(t in self._weights for t in operands):
             for result in call.results():
@@ -235,6 +297,7 @@ class Flow(TorchDispatchMode):
 
     def axis(self, tensor: Tensor, dim: int, why: Reason = MIXED_AXES) -> Tensor:
         """The nodes along one axis, int64 [size]; zeros where fixed. What varies along others too is pinned."""
+        dim %= tensor.ndim
         found = [layer for layer in self.layers(tensor) if along(layer, dim)]
         if len(found) == 1 and varying(found[0]) == (dim,):
             return as_vector(found[0], tensor.shape[dim])
@@ -263,13 +326,60 @@ class Flow(TorchDispatchMode):
             self.edges.append(torch.stack([pairs // self.num_nodes, pairs % self.num_nodes]))
         self.pin(torch.maximum(a, b)[~both], FIXED)
 
+    def meet(self, present: list[Tensor], layer: Tensor) -> list[Tensor]:
+        """Add a layer to those of one shape, united with what varies along a dimension of its own.
+
+        Where several do (heads and windows that share a dimension), those that change at the same positions are meant.
+        """
+        met = [other for other in present if any(along(layer, d) for d in varying(other))]
+        alike = [other for other in met if same_pattern(layer, other)] if len(met) > 1 else met
+        for other in alike or met:
+            self.unite(layer, other)
+            layer = torch.maximum(*torch.broadcast_tensors(layer, other))
+        return [*(other for other in present if not any(other is o for o in alike or met)), layer]
+
     def tie(self, layer: Tensor, dim: int) -> Tensor:
         """Unite all positions along ``dim`` and return the first of them (size 1 along ``dim``)."""
         first = layer.narrow(dim, 0, 1)
         self.unite(layer.narrow(dim, 1, layer.shape[dim] - 1), first)
         return first
 
+    def hold(self, nodes: Tensor, *, needed: bool) -> bool:
+        """Find an attribute of the running module that holds the number of these positions, and let it follow them.
+
+        Returns whether there is one. One attribute holds the size of one thing: of two that are needed the positions
+        are united, and a coincidence is not.
+        """
+        names = self._attributes(len(nodes))
+        if not names:
+            return False
+        taken = {(h.module, h.attribute, h.index): h for h in self.held}
+        free = [n for n in names if (self.module, *n) not in taken]
+        same = [n for n in names if n not in free and torch.equal(taken[self.module, *n].nodes, nodes)]
+        attribute, index = (same or free or names)[0]
+        other = taken.get((self.module, attribute, index))
+        if other is None:
+            self.held.append(Held(self.module, attribute, index, nodes, needed))
+        elif needed:
+            self.unite(other.nodes, nodes)
+        return True
+
+    def _attributes(self, size: int) -> list[tuple[str, int | None]]:
+        """(name, index or None) of the running module's public attributes that are this number."""
+        module = self._modules.get(self.module)
+        if module is None or (isinstance(module, tuple(ATTRIBUTES)) and any(True for _ in module.parameters())):
+            return []  # those follow their tensors' shapes
+        found: list[tuple[str, int | None]] = []
+        for name, value in vars(module).items():
+            if name.startswith("_"):
+                continue
+            if type(value) is int and value == size:
+                found.append((name, None))
+            elif isinstance(value, tuple | list) and all(type(v) is int for v in value):
+                found.extend((name, i) for i, v in enumerate(value) if v == size)
+        return found
+
     def count(self, constant: int, *axes: Tensor) -> None:
         """Record multiply-adds; an axis without nodes is part of the constant."""
-        constant *= prod(len(a) for a in axes if not a.any())
+        constant *= prod(a.shape[-1] for a in axes if not a.any())
         self.arithmetic.append(Arithmetic(self.module, constant, tuple(a for a in axes if a.any())))

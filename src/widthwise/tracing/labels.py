@@ -13,7 +13,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-__all__ = ["Layers", "along", "as_vector", "compress", "empty_vector", "place", "varying", "view_layer"]
+__all__ = ["Layers", "along", "as_vector", "compress", "empty_vector", "place", "same_pattern", "varying", "view_layer"]
 
 Layers = tuple[Tensor, ...]
 
@@ -47,6 +47,13 @@ def compress(layer: Tensor) -> Tensor:
     return layer
 
 
+def same_pattern(a: Tensor, b: Tensor) -> bool:
+    """Whether two layers change at the same positions: one is the other with its nodes renamed."""
+    a, b = (t.reshape(-1) for t in torch.broadcast_tensors(a, b))
+    pairs = torch.stack([a, b]).unique(dim=1).shape[1]
+    return bool(pairs == len(a.unique()) == len(b.unique()))
+
+
 def _blocks(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
     """Pair the dimensions of a view: smallest runs of old and new dimensions with equal products."""
     blocks: list[tuple[list[int], list[int]]] = []
@@ -72,9 +79,8 @@ def _blocks(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int],
 def view_layer(layer: Tensor, old: tuple[int, ...], new: tuple[int, ...]) -> tuple[Tensor, list[tuple[int, ...]]]:
     """Reshape a layer as its tensor is reshaped from ``old`` to ``new``.
 
-    Returns the new layer and, for each axis that was *split*, the new dimensions along which the pieces lie
-    (all but the last): a smaller network computes such a split from its own width, so the pieces must stay
-    equally wide and the caller ties them.
+    Returns the new layer and, for each axis that was *split*, the new dimensions along which its nodes change: a
+    smaller network can keep the size of all of them but one, and the caller says which one follows the width.
     """
     if 0 in old:
         return layer.new_zeros([1] * len(new)), []
@@ -93,7 +99,7 @@ def view_layer(layer: Tensor, old: tuple[int, ...], new: tuple[int, ...]) -> tup
     for left, right in moved:
         after = [d for d in right if along(result, d)]
         if len(after) > sum(along(layer, d) for d in left):
-            splits.append(tuple(after[:-1]))
+            splits.append(tuple(after))
     return result, splits
 
 

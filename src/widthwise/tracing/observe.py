@@ -1,4 +1,4 @@
-"""What a run of a network computes: its outputs, and a sample of what each layer with channels made on the way.
+"""What a run of a network computes: its outputs, and a sample of what each module returned on the way.
 
 Outputs alone can hide a mistake (a class, a mask, a gate that is shut, ten more layers with biases of their own);
 right behind the layer where it happens it is as large as the layer's other numbers.
@@ -7,6 +7,7 @@ right behind the layer where it happens it is as large as the layer's other numb
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,19 +15,19 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from widthwise.channels import ChannelGraph
-from widthwise.channels.graph import Axis
+from widthwise.channels import Subnet
+from widthwise.tracing.build import Site
 from widthwise.tracing.probe import Probe
 
 __all__ = ["Observation", "difference", "observe", "worst_difference"]
 
 SAMPLES = 64
-"""Positions of each channel of each layer that are kept."""
+"""Numbers of each channel of each module's output that are kept."""
 
 
 @dataclass
 class Observation:
-    """Outputs, per layer the samples of each of its calls, and the numbers that decisions were made from."""
+    """Outputs, per module the samples of each of its calls, and the numbers that decisions were made from."""
 
     outputs: list[Tensor] = field(default_factory=list)
     samples: dict[str, list[Tensor]] = field(default_factory=dict)
@@ -55,44 +56,29 @@ def _is_number(tensor: Tensor) -> bool:
     return tensor.is_floating_point() or tensor.is_complex()
 
 
-def _makers(graph: ChannelGraph) -> dict[str, Axis]:
-    """Module path to the axis of its tensors that stands for its output channels."""
-    makers: dict[str, Axis] = {}
-    for (name, dim), role in graph.roles.items():
-        if role in ("out", "norm"):
-            makers.setdefault(name.rpartition(".")[0], (name, dim))
-    return makers
-
-
-def _sample(out: Tensor, size: int) -> Tensor | None:
-    """[size, up to SAMPLES] of what a layer of so many channels returned; None where the axis cannot be told."""
-    dims = [d for d in range(1, out.ndim) if out.shape[d] == size] or [
-        d for d in range(out.ndim) if out.shape[d] == size
-    ]
-    if not dims or not out.is_floating_point():
-        return None
-    dim = dims[0] if out.ndim > 3 or len(dims) == 1 else dims[-1]
+def _sample(out: Tensor, dim: int) -> Tensor:
+    """[positions along dim, up to SAMPLES] of what a module returned."""
     rows = out.detach().movedim(dim, 0).flatten(1)
     return rows[:, :: max(1, rows.shape[1] // SAMPLES)].clone()
 
 
 @contextmanager
-def _watched(model: nn.Module, graph: ChannelGraph, kept: Mapping[Axis, Tensor], small: bool) -> Iterator[Observation]:
-    seen = Observation()
-    hooks = []
-    for path, axis in _makers(graph).items():
+def _watched(model: nn.Module, sites: Mapping[str, list[Site]], keep: Tensor, small: bool) -> Iterator[Observation]:
+    seen, hooks = Observation(), []
+
+    def note(path: str, _: nn.Module, __: Any, out: Any) -> None:
+        samples = seen.samples.setdefault(path, [])
+        dim, ids = sites[path][len(samples)] if len(samples) < len(sites[path]) else (-1, keep)
+        usable = isinstance(out, Tensor) and out.is_floating_point() and 0 <= dim < out.ndim
+        sample = _sample(out, dim) if usable else torch.empty(0)
+        if usable and not small and len(sample) == len(ids):
+            sample = sample[keep[ids].to(sample.device)]
+        samples.append(sample)
+
+    for path in sites:
         module = model.get_submodule(path)
-        if isinstance(module, torch.jit.ScriptModule) or any(True for _ in module.children()):
-            continue
-        full, positions = len(graph.axes[axis]), kept.get(axis)
-        size = full if positions is None or not small else len(positions)
-
-        def note(_: nn.Module, __: Any, out: Any, path: str = path, size: int = size, cut: Any = positions) -> None:
-            sample = _sample(out, size) if isinstance(out, Tensor) else None
-            if sample is not None:
-                seen.samples.setdefault(path, []).append(sample if small or cut is None else sample[cut.to(out.device)])
-
-        hooks.append(module.register_forward_hook(note))
+        if not isinstance(module, torch.jit.ScriptModule):
+            hooks.append(module.register_forward_hook(partial(note, path)))
     try:
         yield seen
     finally:
@@ -101,24 +87,20 @@ def _watched(model: nn.Module, graph: ChannelGraph, kept: Mapping[Axis, Tensor],
 
 
 def observe(
-    probe: Probe,
-    model: nn.Module,
-    graph: ChannelGraph,
-    kept: Mapping[Axis, Tensor],
-    *,
-    small: bool,
+    probe: Probe, model: nn.Module, sites: Mapping[str, list[Site]], subnet: Subnet, *, small: bool
 ) -> Observation:
     """Run a network and keep what it computes at the kept positions.
 
     Args:
         probe: knows the inputs.
         model: the full network, or a small one.
-        graph: of the full network.
-        kept: the kept positions of each axis that is cut.
-        small: whether the axes of this network are cut already.
+        sites: where the channels lie in what each module returns.
+        subnet: what is kept.
+        small: whether this is the small network.
     """
+    keep = torch.cat([subnet.keep, torch.ones(1, dtype=torch.bool)])  # id -1: always kept
     decides = not all(_is_number(t) for t in probe.outputs)
-    with _watched(model, graph, kept, small) as seen, _Decisions(seen.grounds) if decides else nullcontext():
+    with _watched(model, sites, keep, small) as seen, _Decisions(seen.grounds) if decides else nullcontext():
         seen.outputs = probe.run(model)
     return seen
 

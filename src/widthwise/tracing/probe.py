@@ -5,6 +5,7 @@ be (a scale of zero hides every mistake behind it). It is in single precision, w
 doubt, it is turned into double precision for a moment.
 """
 
+import copy
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping
@@ -15,12 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _NormBase
-from torch.utils._pytree import tree_map_only
 
 from widthwise.errors import UntraceableModel
 from widthwise.subnet.resize import copy_structure, tensors_of
 from widthwise.tracing.flow import tensors_in
+from widthwise.tracing.refuse import check_inputs, check_outputs, did_not_copy, did_not_run
 
 __all__ = ["Example", "Probe", "as_example", "make_probe"]
 
@@ -48,6 +50,8 @@ class Probe:
     example: Example
     tolerance: float
     """Largest relative difference that rounding explains."""
+    home: torch.device
+    """The caller's default device: where a forward makes tensors without a device."""
     outputs: list[Tensor] = field(default_factory=list)
     """What the copy returns for the example."""
     trains: bool = False
@@ -74,9 +78,9 @@ class Probe:
         model = model or self.model
         model.train()
         try:
-            with _quiet(0):
-                args, kwargs = tree_map_only(Tensor, _twice, (self.example.args, dict(self.example.kwargs)))
-                outputs = tensors_in(model(*args, **kwargs))
+            with _quiet(0), self.home:
+                example = _mapped(self.example, _twice)
+                outputs = tensors_in(model(*example.args, **example.kwargs))
         except Exception as error:
             if self.trains:
                 raise
@@ -90,23 +94,29 @@ class Probe:
     def run(self, model: Callable[..., Any] | None = None, seed: int = 0) -> list[Tensor]:
         """Every tensor that a forward returns, in evaluation mode, without gradients and with fixed randomness."""
         example = _cast(self.example, None)  # a forward may change its input in place
-        with _quiet(seed):
+        with _quiet(seed), self.home:
             return tensors_in((model or self.model)(*example.args, **example.kwargs))
 
 
 @contextmanager
 def _quiet(seed: int) -> Iterator[None]:
-    """No gradients, no autocast, and random numbers (torch's, numpy's, Python's) that leave no trace."""
+    """No gradients, autocast or fused attention, and random numbers (torch's, numpy's, Python's) that leave no trace.
+
+    Attention in one kernel, of which there are a dozen, would hide its products; in parts it is like any other code.
+    """
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
     cpu, cuda = torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False)
+    fast = torch.backends.mha.get_fastpath_enabled()
     python, numpy = random.getstate(), np.random.get_state()
     try:
-        with torch.random.fork_rng(devices=list(devices)), torch.no_grad(), cpu, cuda:
+        with torch.random.fork_rng(devices=list(devices)), torch.no_grad(), cpu, cuda, sdpa_kernel(SDPBackend.MATH):
+            torch.backends.mha.set_fastpath_enabled(False)
             torch.manual_seed(seed)
             random.seed(seed)
             np.random.seed(seed)
             yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         random.setstate(python)
         np.random.set_state(numpy)
 
@@ -124,7 +134,7 @@ class _Dice:
     def like(self, name: str, tensor: Tensor) -> Tensor:
         """Weights of unit gain; scales and biases of either size, none of them zero."""
         if tensor.ndim > 1:
-            return self._normal(tensor.shape) / math.sqrt(max(1, math.prod(tensor.shape[1:])))
+            return self._normal(tensor.shape).div_(math.sqrt(max(1, math.prod(tensor.shape[1:]))))
         return self.uniform(tensor.shape, -0.5 if name.endswith("bias") else 0.5)
 
     def uniform(self, shape: torch.Size, low: float) -> Tensor:
@@ -153,7 +163,10 @@ def _copy(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
         memo[id(parameter)] = nn.Parameter(value, requires_grad=False)
     for _, buffer in model.named_buffers():
         memo[id(buffer)] = buffer.clone().to(dtype) if dtype and buffer.is_floating_point() else buffer.clone()
-    probe = copy_structure(model, memo)
+    try:
+        probe = copy_structure(model, memo)
+    except Exception as error:
+        raise did_not_copy(model, error) from error
     if dtype:
         for module in probe.modules():
             if isinstance(module, _NormBase) and module.running_mean is not None and module.running_var is not None:
@@ -167,13 +180,18 @@ def _twice(tensor: Tensor) -> Tensor:
     return torch.cat([tensor, tensor]) if tensor.ndim else tensor
 
 
+def _mapped(example: Example, change: Callable[[Tensor], Tensor]) -> Example:
+    """A copy of the example with other tensors, wherever they stand in it (also inside objects)."""
+    inputs = (example.args, dict(example.kwargs))
+    return Example(*copy.deepcopy(inputs, {id(t): change(t) for t in tensors_in(inputs)}))
+
+
 def _cast(example: Example, dtype: torch.dtype | None) -> Example:
     def cast(tensor: Tensor) -> Tensor:
         tensor = tensor.detach().clone()
         return tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor
 
-    args, kwargs = tree_map_only(Tensor, cast, (example.args, dict(example.kwargs)))
-    return Example(args, kwargs)
+    return _mapped(example, cast)
 
 
 DOUBLE = 1e-8
@@ -183,36 +201,26 @@ _ATTEMPTS: tuple[tuple[torch.dtype | None, float], ...] = ((torch.float32, 2e-5)
 """Type and tolerance; the first that runs is used. ``None`` is the model's own type and weights, not random ones."""
 
 
-def make_probe(model: nn.Module, example: Example) -> Probe:
+def make_probe(model: nn.Module, example: Example, home: torch.device) -> Probe:
     """A copy of the model that runs on the example.
 
     Raises:
         UntraceableModel: the model cannot be copied, does not run on the example, or returns no tensor.
     """
-    if any(t.is_meta for t in [*model.parameters(), *model.buffers()]):
-        raise UntraceableModel(
-            "A trace runs the model, but its parameters are on the meta device and hold no numbers. Build the model on "
-            "a real device first (model.to_empty(device='cpu') and initialise it)."
-        )
+    inputs = (example.args, dict(example.kwargs))
+    check_inputs(inputs)
     failure: Exception | None = None
     for dtype, tolerance in _ATTEMPTS:
         try:
-            probe = Probe(_copy(model, dtype), _cast(example, dtype), tolerance)
+            probe = Probe(_copy(model, dtype), _cast(example, dtype), tolerance, home)
             probe.outputs = outputs = probe.run()
             if any(bool(t.isnan().any()) for t in outputs):
                 raise ArithmeticError("the outputs are not numbers (NaN)")  # random weights do not suit every model
+        except UntraceableModel:
+            raise
         except Exception as error:
             failure = error
             continue
-        if not outputs:
-            raise UntraceableModel(
-                "A model's forward must return tensors (also inside tuples, mappings or objects), but none was found "
-                "in what this one returns. Wrap it in a module that returns a tensor."
-            )
+        check_outputs(outputs)
         return probe
-    shapes = [list(t.shape) for t in tensors_in((example.args, dict(example.kwargs)))]
-    raise UntraceableModel(
-        f"The model must run on the example inputs (tensors of shapes {shapes}), but it raised "
-        f"{type(failure).__name__}: {failure}. Pass inputs that `model(*inputs)` accepts (a tensor or tuple for "
-        "positional, a dict for keyword arguments), on the model's device."
-    ) from failure
+    raise did_not_run(model, inputs, failure) from failure

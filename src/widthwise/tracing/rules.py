@@ -9,7 +9,6 @@ Rules may guess wrong only on the side of removing: whatever they leave prunable
 
 from collections.abc import Iterable
 
-import torch
 from torch import Tensor
 
 from widthwise.tracing.contractions import CONTRACTIONS
@@ -52,30 +51,19 @@ def _meet(flow: Flow, out: Tensor, operands: Iterable[Tensor]) -> None:
         extra = out.ndim - operand.ndim
         shape = (1,) * extra + tuple(operand.shape)
         layers = [layer.reshape((1,) * extra + tuple(layer.shape)) for layer in flow.layers(operand)]
-        padded.append((shape, layers))
+        spread = (True,) * extra + tuple(stride == 0 for stride in operand.stride())
+        padded.append((shape, spread, layers))
     merged: list[Tensor] = []
-    for _, layers in padded:
+    for _, _, layers in padded:
         for layer in layers:
-            merged = _merge(flow, merged, layer)
+            merged = flow.meet(merged, layer)
     for layer in merged:
         dims = varying(layer)
-        for shape, layers in padded:
+        for shape, spread, layers in padded:
             met = any(along(other, d) for other in layers for d in dims)
-            if not met and any(shape[d] > 1 for d in dims):
+            if not met and any(shape[d] > 1 and not spread[d] for d in dims):  # what is expanded can follow
                 flow.pin(layer, FIXED)
     flow.put(out, *merged)
-
-
-def _merge(flow: Flow, merged: list[Tensor], layer: Tensor) -> list[Tensor]:
-    """Add one layer, united with those that vary along a dimension of its own."""
-    apart = []
-    for other in merged:
-        if any(along(layer, d) for d in varying(other)):
-            flow.unite(layer, other)
-            layer = torch.maximum(*torch.broadcast_tensors(layer, other))
-        else:
-            apart.append(other)
-    return [*apart, layer]
 
 
 def _batch_norm(flow: Flow, call: Call) -> None:
@@ -89,6 +77,7 @@ def _batch_norm(flow: Flow, call: Call) -> None:
             flow.unite(nodes, channels)
             if name == "weight":
                 flow.norms.append(nodes)
+    flow.hold(channels, needed=False)  # without tensors, the module's own number of channels is all there is
     flow.put(result, place(channels, x.ndim, 1))
 
 
@@ -113,6 +102,8 @@ def _group_norm(flow: Flow, call: Call) -> None:
         flow.pin(channels, NORMALISED)
     blocks = channels.reshape(call["group"], -1)
     flow.unite(blocks, blocks[:, :1])
+    flow.hold(channels, needed=False)
+    flow.hold(blocks[:, 0], needed=True)
     for name in ("weight", "bias"):
         if call[name] is not None:
             flow.unite(flow.axis(call[name], 0), channels)
@@ -286,7 +277,19 @@ RULES: dict[str, Rule] = {
         *("mean", "sum", "amax", "amin", "max", "min", "prod", "var", "std", "var_mean", "std_mean"),
         *("linalg_vector_norm", "norm", "logsumexp", "any", "all", "argmax", "argmin", "aminmax"),
     ),
-    **_table(_mix, "_softmax", "_log_softmax", "softmax", "cumsum", "cumprod", "sort", "topk", "argsort", "roll"),
+    **_table(
+        _mix,
+        "_softmax",
+        "_safe_softmax",
+        "_log_softmax",
+        "softmax",
+        "cumsum",
+        "cumprod",
+        "sort",
+        "topk",
+        "argsort",
+        "roll",
+    ),
     **_table(_glu, "glu"),
     **_table(_prelu, "_prelu_kernel", "prelu"),
     **_table(_embedding, "embedding"),

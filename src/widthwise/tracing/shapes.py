@@ -1,29 +1,46 @@
 """Rules of the operations that only move positions: they are executed on the layers themselves."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from widthwise.tracing.flow import Call, Flow, Rule
-from widthwise.tracing.labels import Layers, along, varying, view_layer
+from widthwise.tracing.flow import Call, Flow, Rule, Split
+from widthwise.tracing.labels import Layers, along, compress, varying, view_layer
 from widthwise.tracing.reasons import CUT, INDEXED, MIXED_AXES
 
 __all__ = ["SHAPES"]
 
 
 def _view(flow: Flow, call: Call) -> None:
-    """Reshape; the pieces of an axis that is split must stay equally wide."""
+    """Reshape; the pieces of an axis that is split stay equally wide, or (attention heads) whole."""
     source = call["self"]
     layers = []
     for layer in flow.layers(source):
         moved, splits = view_layer(layer, tuple(source.shape), tuple(call.out.shape))
         for dims in splits:
-            for dim in dims:
-                flow.unite(moved, moved.narrow(dim, 0, 1))
+            moved = _pieces(flow, moved, dims)
+        kept = varying(moved)
+        if len(kept) == 1:  # a size that the module may hold in an attribute
+            flow.hold(moved.reshape(-1), needed=False)
         layers.append(moved)
     flow.put(call.out, *layers)
+
+
+def _pieces(flow: Flow, layer: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """Tie a split axis along all of its new dimensions but the one that follows the width.
+
+    That is the last (``view(b, groups, c // groups)``), or for splits that keep their pieces whole the one before
+    (``view(b, n, heads, dim)``).
+    """
+    flow.splits.append(Split(flow.number, layer.reshape(-1)))
+    free = dims[-2] if flow.number in flow.whole else dims[-1]
+    for dim in dims:
+        if dim != free:
+            layer = flow.tie(layer, dim)
+    return layer
 
 
 def _permute(flow: Flow, call: Call) -> None:
@@ -38,12 +55,22 @@ def _t(flow: Flow, call: Call) -> None:
     flow.put(call.out, *(layer.t() for layer in flow.layers(call["self"])))
 
 
-def _squeeze_or_unsqueeze(flow: Flow, call: Call) -> None:
-    """Dimensions of size one come and go; the others keep their order."""
-    source = call["self"]
+def _unsqueeze(flow: Flow, call: Call) -> None:
+    flow.put(call.out, *(layer.unsqueeze(call["dim"]) for layer in flow.layers(call["self"])))
+
+
+def _squeeze(flow: Flow, call: Call) -> None:
+    """Dimensions of size one go; in place, the operand has the shape of the result already."""
+    source, given = call["self"], call.arguments.get("dim")
     moved = []
     for layer in flow.layers(source):
-        moved.append(view_layer(layer, tuple(source.shape), tuple(call.out.shape))[0])
+        if source is not call.out:
+            layer, _ = view_layer(layer, tuple(source.shape), tuple(call.out.shape))
+        elif given is not None:
+            dims = [given] if isinstance(given, int) else list(given)
+            assert layer.ndim - call.out.ndim in (0, len(dims)), "some of the dimensions are of size one"
+            layer = layer.squeeze(dims) if layer.ndim > call.out.ndim else layer
+        moved.append(layer)
     flow.put(call.out, *moved)
 
 
@@ -63,24 +90,31 @@ def _repeat(flow: Flow, call: Call) -> None:
     flow.put(call.out, *layers)
 
 
-def _piece(flow: Flow, layer: Tensor, dim: int, start: int, width: int, blocks: bool) -> Tensor:
-    """The part of a layer at ``start`` along ``dim``, once its cut is safe.
+def _cut(flow: Flow, layer: Tensor, dim: int, widths: list[int]) -> Tensor:
+    """Make the cut of a layer into pieces along ``dim`` safe, or pin it.
 
-    A cut through an axis is safe when the axis falls into equal blocks that stay equally wide (``chunk``), or
-    when the blocks along ``dim`` already go together position by position; otherwise it is pinned.
+    It is safe where the positions along ``dim`` go together anyway, where the pieces are equal blocks that stay
+    equally wide (``chunk``), and where the running module holds the pieces' widths in attributes that can follow.
     """
-    if not along(layer, dim):
+    vector = layer.reshape(-1)
+    if len(widths) == 1 or not along(layer, dim):
         return layer
-    size = layer.shape[dim]
-    others = [d for d in varying(layer) if d != dim]
-    if others:
-        flow.tie(layer, dim)
-    elif blocks and 1 < width < size and size % width == 0 and start % width == 0:
-        rows = layer.reshape(-1, width)
+    if varying(layer) != (dim,):
+        return flow.tie(layer, dim).expand_as(layer)
+    pieces = vector.split(widths)
+    if len(set(widths)) == 1 and widths[0] > 1:
+        rows = vector.reshape(len(widths), -1)
         flow.unite(rows, rows[:1])
-    elif width != size:
+        for piece in pieces:
+            flow.hold(piece, needed=False)
+    elif not _held(flow, pieces):
         flow.pin(layer, CUT)
-    return layer.narrow(dim, start, width)
+    return layer
+
+
+def _held(flow: Flow, pieces: Sequence[Tensor]) -> bool:
+    """Whether attributes hold the width of every piece; one may be missing, as what is left over."""
+    return sum(flow.hold(piece, needed=True) for piece in pieces) >= len(pieces) - 1
 
 
 def _slice(flow: Flow, call: Call) -> None:
@@ -92,15 +126,30 @@ def _slice(flow: Flow, call: Call) -> None:
         if along(layer, dim) and step != 1:
             flow.pin(layer, CUT)
             layer = layer.narrow(dim, 0, 1)
-        layers.append(_piece(flow, layer, dim, start, width, True))
+        if along(layer, dim):
+            layer = _cut(flow, layer, dim, _widths(size, start, width)).narrow(dim, start, width)
+        layers.append(layer)
     flow.put(call.out, *layers)
+
+
+def _widths(size: int, start: int, width: int) -> list[int]:
+    """The pieces that one slice cuts an axis into: equal blocks where it is one of them."""
+    if width and size % width == 0 and start % width == 0:
+        return [width] * (size // width)
+    return [w for w in (start, width, size - start - width) if w]
 
 
 def _select(flow: Flow, call: Call) -> None:
     dim, size = call["dim"] % call["self"].ndim, call["self"].shape[call["dim"]]
     index = call["index"] % size
-    cut = [_piece(flow, layer, dim, index, 1, False) for layer in flow.layers(call["self"])]
-    flow.put(call.out, *(layer.squeeze(dim) for layer in cut))
+    layers = []
+    for layer in flow.layers(call["self"]):
+        if along(layer, dim):
+            if varying(layer) == (dim,):
+                flow.pin(layer, CUT)
+            layer = _cut(flow, layer, dim, [1] * size).narrow(dim, index, 1)
+        layers.append(layer.squeeze(dim))
+    flow.put(call.out, *layers)
 
 
 def _split(flow: Flow, call: Call) -> None:
@@ -108,9 +157,10 @@ def _split(flow: Flow, call: Call) -> None:
     source, dim = call["self"], call["dim"] % call["self"].ndim
     unbind = call.name == "aten::unbind"
     widths = [1 if unbind else piece.shape[dim] for piece in call.out]
+    layers = [_cut(flow, layer, dim, widths) for layer in flow.layers(source)]
     start = 0
     for piece, width in zip(call.out, widths, strict=True):
-        cut = [_piece(flow, layer, dim, start, width, len(set(widths)) == 1) for layer in flow.layers(source)]
+        cut = [layer.narrow(dim, start, width) if along(layer, dim) else layer for layer in layers]
         flow.put(piece, *(layer.squeeze(dim) if unbind else layer for layer in cut))
         start += width
 
@@ -163,6 +213,29 @@ def _pad(flow: Flow, call: Call) -> None:
     flow.put(call.out, *layers)
 
 
+def _index(flow: Flow, call: Call) -> None:
+    """Advanced indexing: the axes that are not indexed keep their nodes."""
+    indices = [slice(None) if i is None else i for i in call["indices"]]
+    layers = []
+    for layer in flow.layers(call["self"]):
+        taken: list[slice | Tensor] = []
+        dim = 0
+        for index in indices:
+            width = index.ndim if isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8) else 1
+            if isinstance(index, Tensor) and any(along(layer, d) for d in range(dim, dim + width)):
+                flow.pin(layer, INDEXED)
+            taken += [index] if isinstance(index, slice) else _positions(index, width)
+            dim += width
+        if not any(along(layer, d) for d, i in enumerate(taken) if isinstance(i, Tensor)):
+            layers.append(compress(layer[tuple(torch.zeros_like(i) if isinstance(i, Tensor) else i for i in taken)]))
+    flow.put(call.out, *layers)
+
+
+def _positions(index: Tensor, width: int) -> list[Tensor]:
+    """An index tensor per dimension: a mask is one for each of its dimensions."""
+    return list(index.cpu().nonzero(as_tuple=True)) if width > 1 or index.dtype == torch.bool else [index.cpu().long()]
+
+
 def _index_select(flow: Flow, call: Call) -> None:
     dim = call["dim"] % call["self"].ndim
     layers = []
@@ -181,7 +254,8 @@ SHAPES: dict[str, Rule] = {
         (_permute, ("permute", "permute_copy")),
         (_transpose, ("transpose", "transpose_", "transpose_copy")),
         (_t, ("t", "t_")),
-        (_squeeze_or_unsqueeze, ("squeeze", "squeeze_", "unsqueeze", "unsqueeze_")),
+        (_squeeze, ("squeeze", "squeeze_")),
+        (_unsqueeze, ("unsqueeze", "unsqueeze_")),
         (_expand, ("expand", "expand_copy")),
         (_repeat, ("repeat",)),
         (_slice, ("slice",)),
@@ -191,6 +265,7 @@ SHAPES: dict[str, Rule] = {
         (_stack, ("stack",)),
         (_pad, ("constant_pad_nd",)),
         (_index_select, ("index_select",)),
+        (_index, ("index",)),
     )
     for name in names
 }

@@ -1,5 +1,6 @@
 """``trace``: from a model and an example to a proved channel graph."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from widthwise.tracing.flow import Flow
 from widthwise.tracing.observe import difference
 from widthwise.tracing.probe import Probe, as_example, make_probe
 from widthwise.tracing.reasons import OUTPUT, TRAINING_OUTPUT
+from widthwise.tracing.refuse import check_model, independent_of
 from widthwise.tracing.rules import RULES, unknown
 from widthwise.tracing.verify import prove
 
@@ -33,18 +35,27 @@ def trace(model: nn.Module, example_inputs: Any) -> ChannelGraph:
             wants them). Multiply-adds are counted for these inputs: give a batch of one for the usual figures.
 
     Raises:
-        UntraceableModel: the model cannot be copied, does not run on the inputs, returns no tensor, or returns
-            something else each time.
+        UntraceableModel: the model is wrapped, quantised or without values, cannot be copied, does not run on the
+            inputs, returns no tensor, or returns something else each time (``refuse.py`` lists it all).
     """
-    with torch.inference_mode(False):  # where operations arrive whole, and tensors could not be trained on later
-        probe = make_probe(model, as_example(example_inputs))
-        if difference(probe.run(), probe.outputs) > probe.tolerance:
+    check_model(model)
+    # In inference mode operations arrive whole and tensors cannot be trained on later; compiling takes ages.
+    home = torch.get_default_device()  # where the forward makes tensors; those of the trace itself are on the CPU
+    with torch.inference_mode(False), torch.compiler.set_stance("force_eager"), torch.device("cpu"):
+        probe = make_probe(model, as_example(example_inputs), home)
+        with independent_of(model):
+            again = probe.run()
+        if difference(again, probe.outputs) > probe.tolerance:
             raise UntraceableModel(
                 "A model must compute the same twice in evaluation mode, but the outputs of this one differ from run "
                 "to run for the same inputs, random seed and weights. Make its forward depend on its inputs alone."
             )
         flow = _follow(probe)
         draft = Draft(flow)
+        whole = draft.whole()
+        if whole:  # attention heads, perhaps: try what can be pruned when they stay whole
+            flow = _follow(probe, whole)
+            draft = Draft(flow)
         return replace(prove(draft, draft.graph(model), probe), notes=_notes(flow, probe))
 
 
@@ -58,15 +69,15 @@ def _notes(flow: Flow, probe: Probe) -> tuple[str, ...]:
     )
 
 
-def _follow(probe: Probe) -> Flow:
+def _follow(probe: Probe, whole: Collection[int] = ()) -> Flow:
     """One forward in evaluation mode, and one in training mode if the first left tensors unused (auxiliary heads)."""
-    flow = Flow(tensors_of(probe.model), RULES, unknown)
+    flow = Flow(tensors_of(probe.model), RULES, unknown, whole)
     with flow.inside(probe.model), flow:
         for output in probe.run():
             flow.pin_all(output, OUTPUT)
         if flow.unused():
-            counted = list(flow.arithmetic)
+            counted, made = list(flow.arithmetic), list(flow.made)
             for output in probe.run_in_training():
                 flow.pin_all(output, TRAINING_OUTPUT)
-            flow.arithmetic[:] = counted
+            flow.arithmetic[:], flow.made[:] = counted, made
     return flow

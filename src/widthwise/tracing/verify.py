@@ -7,8 +7,9 @@ single channel once (squeezed dimensions and accidental broadcasting show there)
 sizes do) and loses a random share once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from zlib import crc32
 
 import torch
@@ -17,12 +18,14 @@ from torch import Tensor, nn
 from widthwise.channels import ChannelGraph, Group, Subnet
 from widthwise.subnet.materialize import kept_positions, slice_axes
 from widthwise.subnet.resize import resized_copy, tensors_of
-from widthwise.tracing.build import Draft
+from widthwise.tracing.build import Draft, Site
 from widthwise.tracing.observe import observe, worst_difference
 from widthwise.tracing.probe import Probe
 from widthwise.tracing.reasons import broken
 
 __all__ = ["prove"]
+
+Sites = Mapping[str, list[Site]]
 
 ROUNDS = 3
 """Sub-networks that every accepted group has been part of: all but one channel gone, one gone, a random share gone."""
@@ -70,28 +73,27 @@ def _small(model: nn.Module, graph: ChannelGraph, subnet: Subnet) -> nn.Module:
     """What ``materialize`` makes, but tensors that nothing is removed from are the model's own, not copies."""
     kept = kept_positions(graph, subnet)
     tensors = {n: slice_axes(t.detach(), n, kept).contiguous() for n, t in tensors_of(model).items()}
-    return resized_copy(model, tensors)
+    return resized_copy(model, tensors, graph.sizes_of(subnet))
 
 
-def _compare(graph: ChannelGraph, probe: Probe, subnet: Subnet) -> float:
+def _compare(graph: ChannelGraph, probe: Probe, sites: Sites, subnet: Subnet) -> float:
     """How far the small network is from the reference, relative to what is compared."""
-    kept = kept_positions(graph, subnet)
     small = _small(probe.model, graph, subnet)
-    found = observe(probe, small, graph, kept, small=True)
+    found = observe(probe, small, sites, subnet, small=True)
     with _silenced(probe.model, graph, subnet):
-        expected = observe(probe, probe.model, graph, kept, small=False)
+        expected = observe(probe, probe.model, sites, subnet, small=False)
     if probe.trains:
         probe.run_in_training(small)  # last: statistics that nothing is removed from are the probe's own
     return worst_difference(found, expected)
 
 
-def _failure(graph: ChannelGraph, probe: Probe, groups: list[Group], seed: int, turn: int) -> str | None:
+def _failure(graph: ChannelGraph, probe: Probe, sites: Sites, groups: list[Group], seed: int, turn: int) -> str | None:
     """Why the sub-network without part of these groups is not what it should be; None if it is."""
     subnet = _random_subnet(graph, groups, seed, turn)
     try:
-        worst = _compare(graph, probe, subnet)
+        worst = _compare(graph, probe, sites, subnet)
         if probe.tolerance < worst < WRONG:
-            worst = _compare_in_double(graph, probe, subnet, worst)
+            worst = _compare_in_double(graph, probe, sites, subnet, worst)
     except Exception as error:
         first_line = (str(error) or "no message").splitlines()[0]
         return f"breaks the forward when pruned ({type(error).__name__}: {first_line})"
@@ -100,11 +102,11 @@ def _failure(graph: ChannelGraph, probe: Probe, groups: list[Group], seed: int, 
     )
 
 
-def _compare_in_double(graph: ChannelGraph, probe: Probe, subnet: Subnet, worst: float) -> float:
+def _compare_in_double(graph: ChannelGraph, probe: Probe, sites: Sites, subnet: Subnet, worst: float) -> float:
     """Zero if double precision shows that the difference was rounding; the difference otherwise."""
     try:
         with probe.in_double():
-            exact = _compare(graph, probe, subnet)
+            exact = _compare(graph, probe, sites, subnet)
             return 0.0 if exact <= probe.tolerance else exact
     except Exception:  # a forward that insists on single precision
         return 0.0 if worst <= LENIENT else worst
@@ -114,23 +116,55 @@ LENIENT = 1e-4
 """Tolerance where a forward does not run in double precision."""
 
 
-def _accept(
-    graph: ChannelGraph, probe: Probe, accepted: list[Group], groups: list[Group], seed: int, turn: int
-) -> list[tuple[Group, str]]:
-    """Add to ``accepted`` each group that works together with those before it; return the others."""
-    if not groups:
+@dataclass
+class _Round:
+    """One random sub-network of everything, and the groups that were found to hold in it."""
+
+    graph: ChannelGraph
+    probe: Probe
+    sites: Sites
+    seed: int
+    turn: int
+    accepted: list[Group] = field(default_factory=list)
+
+    def failure(self, groups: list[Group]) -> str | None:
+        """Why these groups do not hold together with the accepted ones; None if they do, and are accepted now."""
+        why = _failure(self.graph, self.probe, self.sites, self.accepted + groups, self.seed, self.turn)
+        if why is None:
+            self.accepted.extend(groups)
+        return why
+
+    def refused(self, groups: list[Group]) -> list[tuple[Group, str]]:
+        """Accept each group that holds, halving where some do not; return the others with the reason."""
+        failure = self.failure(groups) if groups else None
+        if failure is None:
+            return []
+        if len(groups) == 1:
+            return [(groups[0], failure)]
+        half = len(groups) // 2
+        return self.refused(groups[:half]) + self.refused(groups[half:])
+
+    def refused_alike(self, groups: list[Group]) -> list[tuple[Group, str]]:
+        """The same for groups that rest on one guess: where the first and the last fail, the guess is wrong."""
+        if self.failure(groups) is None:
+            return []
+        first = self.failure(groups[:1])
+        if first is not None and (len(groups) == 1 or self.failure(groups[-1:]) is not None):
+            return [(group, first) for group in groups]
+        return self.refused([g for g in groups if g not in self.accepted])
+
+
+def _refused(draft: Draft, now: _Round) -> list[tuple[Group, str]]:
+    """The prunable groups that do not hold, each with the reason."""
+    if now.failure(list(now.graph.prunable)) is None:
         return []
-    failure = _failure(graph, probe, accepted + groups, seed, turn)
-    if failure is None:
-        accepted.extend(groups)
-        return []
-    if len(groups) == 1:
-        return [(groups[0], failure)]
-    half = len(groups) // 2
-    return [
-        *_accept(graph, probe, accepted, groups[:half], seed, turn),
-        *_accept(graph, probe, accepted, groups[half:], seed, turn),
-    ]
+    kinds: dict[str, list[Group]] = {"": []}
+    for group in now.graph.prunable:
+        kinds.setdefault(draft.guess(group), []).append(group)
+    found = now.refused(kinds.pop(""))
+    for groups in kinds.values():
+        found += now.refused_alike(groups)
+    return found
 
 
 def prove(draft: Draft, graph: ChannelGraph, probe: Probe) -> ChannelGraph:
@@ -139,10 +173,11 @@ def prove(draft: Draft, graph: ChannelGraph, probe: Probe) -> ChannelGraph:
     for turn in range(ROUNDS):
         while True:
             seed += 1
-            refused = _accept(graph, probe, [], list(graph.prunable), seed, turn)
+            refused = _refused(draft, _Round(graph, probe, draft.sites(), seed, turn))
             if not refused:
                 break
             for group, reason in refused:
-                draft.pin(group, broken(reason))
+                if not draft.loosen(group):
+                    draft.pin(group, broken(reason))
             graph = draft.graph(graph.model)
     return graph
