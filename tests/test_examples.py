@@ -14,6 +14,7 @@ ARGUMENTS = {
     "quickstart.py": ["4", "2"],
     "own_model.py": ["64", "1", "3"],
     "inspect_channels.py": ["resnet18"],
+    "own_operation.py": [],
 }
 """Arguments of each example for a quick run."""
 
@@ -65,3 +66,9 @@ def test_inspect_channels_returns_the_subnet() -> None:
     subnet = example["main"]("resnet18", 64)
     assert isinstance(subnet, Subnet)
     assert int((~subnet.keep).sum()) == 32
+
+
+def test_own_operation_is_followed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    graph = run("own_operation.py", monkeypatch, tmp_path)["main"]()  # type: ignore[operator]
+    assert [(g.name, g.width) for g in graph.prunable] == [("enter", 8)]
+    assert ("spectral.gain", 0) in graph.roles

@@ -44,6 +44,8 @@ def prune(
     train_first: bool | None = None,
     train: TrainConfig = TrainConfig(epochs=20, lr=0.1),  # noqa: B008 - frozen
     finetune: TrainConfig = TrainConfig(epochs=20, lr=0.02),  # noqa: B008 - frozen
+    pin: tuple[str, ...] = (),
+    unproved: tuple[str, ...] = (),
     run: Path | None = None,
     seed: int = 0,
 ) -> Path:
@@ -61,6 +63,8 @@ def prune(
         train_first: whether to train the full model before; by default if no weights are given.
         train: how the full model is trained.
         finetune: how the best candidates are trained.
+        pin: paths or patterns of layers to leave exactly as they are.
+        unproved: paths or patterns of layers to prune although the trace cannot prove them, at your own risk.
         run: the run folder; runs/MODEL-DATA if not given. The same command goes on where it was killed.
         seed: of the full model's first weights, where it is trained here.
     """
@@ -79,6 +83,8 @@ def prune(
         finetune=finetune,
         train=train if (not pretrained if train_first is None else train_first) else None,
         builder=_spec(model, images),
+        pin=pin,
+        unproved=unproved,
         progress=True,
     )
     console.print(comparison_table(result.metrics))

@@ -53,6 +53,8 @@ class Group:
     pinned: bool = False
     reason: Reason | None = None
     """Why the group is pinned."""
+    proved: bool = True
+    """False where the caller asked for the group in spite of a reason to pin it."""
 
     def __repr__(self) -> str:
         return f"Group({self.name!r}, width={self.width}{', pinned: ' + str(self.reason) if self.pinned else ''})"

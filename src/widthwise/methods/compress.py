@@ -25,7 +25,7 @@ from widthwise.runs.model import save
 from widthwise.search import RichSearchReporter, SilentSearchReporter, Trial
 from widthwise.subnet import WidthSpace, materialize
 from widthwise.subnet.resize import tensors_of
-from widthwise.tracing import trace
+from widthwise.tracing import Layers, trace
 from widthwise.train import RichReporter, TrainConfig, fit
 from widthwise.zoo import ModelSpec
 
@@ -81,6 +81,8 @@ def compress(
     finetune: TrainConfig | None = None,
     train: TrainConfig | None = None,
     builder: ModelSpec | str | None = None,
+    pin: Layers = (),
+    unproved: Layers = (),
     progress: bool = False,
 ) -> Result:
     """Search for the best sub-network under a budget, fine-tune it, and save it.
@@ -99,6 +101,8 @@ def compress(
         train: first train the full network like this, in place; for a model without trained weights.
         builder: what builds the full architecture elsewhere (``"torchvision:resnet50"``, ``"my.module:net"``), so that
             ``widthwise.load(run)`` needs nothing else.
+        pin: layers to leave exactly as they are (see :func:`widthwise.trace`).
+        unproved: layers to prune although the trace cannot prove them, at your own risk (see there).
         progress: show bars.
 
     Raises:
@@ -107,7 +111,7 @@ def compress(
     method = method or FNNP()
     space, finetune = space or WidthSpace(), finetune or TrainConfig(epochs=10, lr=0.02)
     images = load_data(data)
-    graph = trace(model, images.example().to(placement(model)[0]))
+    graph = trace(model, images.example().to(placement(model)[0]), pin=pin, unproved=unproved)
     if not graph.num_channels:
         reasons = "; ".join(f"{g.name} {g.reason}" for g in graph.pinned[:5])
         raise NothingToPrune(f"A model needs at least one group of prunable channels, but all are pinned: {reasons}.")
@@ -115,7 +119,8 @@ def compress(
     allowed = space.of(graph)
     limits = budget.on(cost, allowed)
     _check_outputs(model, images)
-    config = _describe(model, images, budget=budget, method=method, space=space, finetune=finetune, train=train)
+    settings = {"budget": budget, "method": method, "space": space, "finetune": finetune, "train": train}
+    config = _describe(model, images, graph=graph.fingerprint, **settings)
     with ExitStack() as stack:
         path = Path(run) if run is not None else Path(stack.enter_context(TemporaryDirectory()))
         folder = stack.enter_context(RunFolder.open(path, config, seeds={"finetune": finetune.seed}))

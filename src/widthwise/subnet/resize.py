@@ -14,7 +14,7 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-__all__ = ["ATTRIBUTES", "attribute_changes", "call_with", "copy_structure", "resized_copy", "tensors_of"]
+__all__ = ["ATTRIBUTES", "attribute_changes", "call_with", "copy_structure", "refresh", "resized_copy", "tensors_of"]
 
 Shapes = Mapping[str, torch.Size]
 """Shape of each tensor of one module, by its local name."""
@@ -22,6 +22,8 @@ Shapes = Mapping[str, torch.Size]
 
 def _convolution(module: _ConvNd, old: Shapes, new: Shapes) -> dict[str, object]:
     """Channels in and out; the number of groups follows where each channel is its own group."""
+    if "weight" not in new:  # parametrised: its tensors have other names
+        return {}
     transposed, groups = module.transposed, module.groups
     axis = 0 if transposed else 1
     per_group = old["weight"][1] if not transposed else old["weight"][0] // groups
@@ -34,7 +36,7 @@ def _convolution(module: _ConvNd, old: Shapes, new: Shapes) -> dict[str, object]
 
 
 def _linear(module: nn.Linear, old: Shapes, new: Shapes) -> dict[str, object]:
-    return {"out_features": new["weight"][0], "in_features": new["weight"][1]}
+    return {"out_features": new["weight"][0], "in_features": new["weight"][1]} if "weight" in new else {}
 
 
 def _norm(module: _NormBase, old: Shapes, new: Shapes) -> dict[str, object]:
@@ -54,11 +56,11 @@ def _group_norm(module: nn.GroupNorm, old: Shapes, new: Shapes) -> dict[str, obj
 
 
 def _prelu(module: nn.PReLU, old: Shapes, new: Shapes) -> dict[str, object]:
-    return {"num_parameters": new["weight"][0]}
+    return {"num_parameters": new["weight"][0]} if "weight" in new else {}
 
 
 def _embedding(module: nn.Embedding, old: Shapes, new: Shapes) -> dict[str, object]:
-    return {"embedding_dim": new["weight"][1]}
+    return {"embedding_dim": new["weight"][1]} if "weight" in new else {}
 
 
 ATTRIBUTES: dict[type[nn.Module], Callable[..., dict[str, object]]] = {
@@ -124,7 +126,7 @@ def attribute_changes(
         direct = dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
         local = {n: names[id(t)] for n, t in direct.items() if id(t) in names}
         before, after = ({n: shapes[full] for n, full in local.items()} for shapes in (old, new))
-        if before != after and ("weight" in after or isinstance(module, _NormBase)):  # else: parametrised
+        if before != after:
             for attribute, value in rule(module, before, after).items():
                 if getattr(module, attribute) != value:
                     yield module, attribute, value
@@ -163,4 +165,14 @@ def resized_copy(model: nn.Module, tensors: Mapping[str, Tensor], sizes: Sizes) 
     new_shapes = {n: t.shape for n, t in tensors.items()}
     for module, attribute, value in list(attribute_changes(small, old, new_shapes, sizes)):
         setattr(module, attribute, value)
+    refresh(small)
     return small
+
+
+def refresh(model: nn.Module) -> None:
+    """Let modules derive again what they derive from their parameters when the mode changes (attention biases)."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.train(not model.training)
+    model.train(not model.training)
+    for module, training in modes:
+        module.training = training

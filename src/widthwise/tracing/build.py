@@ -1,7 +1,8 @@
 """From what a flow collected to a channel graph."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -16,11 +17,10 @@ from widthwise.tracing.flow import Flow
 from widthwise.tracing.reasons import (
     BOTH_AXES,
     FIXED,
+    HOPELESS,
     INPUT,
     MIXED_AXES,
-    OUTPUT,
     SINGLE,
-    TRAINING_OUTPUT,
     UNUSED,
     WINDOW,
 )
@@ -48,10 +48,16 @@ class _Nodes:
 
 
 class Draft:
-    """Components of nodes that go together, before and while some of them are pinned."""
+    """Components of nodes that go together, before and while some of them are pinned.
 
-    def __init__(self, flow: Flow) -> None:
+    Args:
+        flow: what was collected.
+        risked: paths of the modules whose output channels are offered although something pins them.
+    """
+
+    def __init__(self, flow: Flow, risked: Collection[str] = ()) -> None:
         self._flow = flow
+        self._risked = risked
         self._nodes = self._number(flow)
         size = int(self._nodes.component.max(initial=0)) + 1
         self._reasons: list[Reason | None] = [None] * size
@@ -97,8 +103,14 @@ class Draft:
     def _pin_first(self, flow: Flow) -> None:
         for vector in flow.windows:
             self._pin_nodes(vector.numpy(), WINDOW)
+        self._unproved = self._at_risk(flow)
         for pin in flow.pins:
-            self._pin_nodes(pin.nodes.numpy(), pin.reason)
+            if pin.reason.what in HOPELESS or not self._unproved:
+                self._pin_nodes(pin.nodes.numpy(), pin.reason)
+            else:
+                nodes = pin.nodes.numpy()
+                free = np.isin(self._nodes.component[nodes], list(self._unproved))
+                self._pin_nodes(nodes[~free], pin.reason)
         self._pin_shared_axes(flow)
         made = torch.cat(flow.producers).unique().numpy() if flow.producers else np.zeros(0, dtype=np.int64)
         touched = np.zeros(flow.num_nodes, dtype=bool)
@@ -110,6 +122,17 @@ class Draft:
             if reason is None and component not in has_filter:
                 self._reasons[component] = INPUT if component in used else UNUSED
         self._reasons[int(self._nodes.component[0])] = FIXED
+
+    def _at_risk(self, flow: Flow) -> set[int]:
+        """The components that risked modules make and that something pins, though not for good."""
+        if not self._risked:
+            return set()
+        made = torch.cat(flow.producers).unique().numpy()
+        names = [name.rpartition(".")[0] in self._risked for name, _, _ in flow.axes]
+        made = made[(made > 0) & np.array([False, *names])[self._nodes.axis[made] + 1]]
+        pinned = np.concatenate([p.nodes.numpy() for p in flow.pins if p.reason.what not in HOPELESS] or [made[:0]])
+        component = self._nodes.component
+        return set(np.intersect1d(component[made], component[pinned]).tolist())
 
     def _pin_shared_axes(self, flow: Flow) -> None:
         """Of two kinds of channels that share one axis of a product only one can go, or its cost is no product."""
@@ -193,12 +216,11 @@ class Draft:
 
     def whole(self) -> set[int]:
         """Numbers of the splits whose nodes are all pinned, though by something that whole pieces might pass."""
-        hopeless = (OUTPUT.what, TRAINING_OUTPUT.what, INPUT.what, UNUSED.what)
         numbers = set()
         for split in self._flow.splits:
             components = np.unique(self._nodes.component[split.nodes[split.nodes > 0].numpy()]).tolist()
             reasons = [self._reasons[c] for c in components]
-            if reasons and all(r is not None and r.what not in hopeless for r in reasons):
+            if reasons and all(r is not None and r.what not in HOPELESS for r in reasons):
                 numbers.add(split.number)
         return numbers
 
@@ -223,7 +245,8 @@ class Draft:
             ids = np.arange(count, count + len(components)) if reason is None else np.zeros(0, dtype=np.int64)
             channel[components] = ids if reason is None else -1
             count += len(ids)
-            groups.append(self._group(signature, reason, len(components), torch.from_numpy(ids), names))
+            group = self._group(signature, reason, len(components), torch.from_numpy(ids), names)
+            groups.append(replace(group, proved=self._unproved.isdisjoint(components)))
         self._channel = channel
         axes, roles = self._axes(channel)
         layers = self._layers(channel, len(prunable), groups)

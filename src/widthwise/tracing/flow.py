@@ -6,9 +6,11 @@ is collected as plain lists (which nodes must go together, which are pinned and 
 where multiply-adds happen) and turned into a graph afterwards.
 """
 
+import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -83,10 +85,13 @@ class Split:
 
 @dataclass(frozen=True)
 class Call:
-    """One executed operation: its arguments by schema name, and its result."""
+    """One executed operation: its arguments by schema name, and its result.
+
+    For a module with a rule of its own: the arguments of its forward, and ``module``, the module itself.
+    """
 
     name: str
-    """Such as ``aten::convolution``."""
+    """Such as ``aten::convolution``, or the module's class."""
     arguments: Mapping[str, Any]
     out: Any
 
@@ -136,14 +141,21 @@ class Flow(TorchDispatchMode):
         tensors: parameters and buffers by name; each axis longer than one position is numbered.
         rules: rule per operation name.
         fallback: the rule for an operation that has none.
+        module_rules: rule per type of module, in place of those of the operations that run inside it.
         whole: numbers of the splits whose pieces stay whole (attention heads), instead of being equally wide.
     """
 
     def __init__(
-        self, tensors: Mapping[str, Tensor], rules: Mapping[str, Rule], fallback: Rule, whole: Collection[int] = ()
+        self,
+        tensors: Mapping[str, Tensor],
+        rules: Mapping[str, Rule],
+        fallback: Rule,
+        module_rules: Mapping[type[nn.Module], Rule] | None = None,
+        whole: Collection[int] = (),
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.tensors = tensors
+        self._module_rules = module_rules or {}
         self.whole = whole
         self._rules = rules
         self._fallback = fallback
@@ -174,6 +186,8 @@ class Flow(TorchDispatchMode):
         """Name of the operation whose rule runs; empty between operations."""
         self._path: list[str] = []
         self._modules: dict[str, nn.Module] = {}
+        self._unseen = 0
+        """How many of the running modules have a rule of their own: what runs inside them is not looked at."""
         self._number(tensors)
 
     def _number(self, tensors: Mapping[str, Tensor]) -> None:
@@ -197,8 +211,8 @@ class Flow(TorchDispatchMode):
         for name, module in self._modules.items():
             if isinstance(module, torch.jit.ScriptModule):
                 continue  # takes no hooks
-            hooks.append(module.register_forward_pre_hook(lambda *_, name=name: self._path.append(name), prepend=True))
-            hooks.append(module.register_forward_hook(self._leave, always_call=True))
+            hooks.append(module.register_forward_pre_hook(partial(self._enter, name), prepend=True))
+            hooks.append(module.register_forward_hook(self._leave, with_kwargs=True, always_call=True))
         try:
             yield
         finally:
@@ -206,7 +220,16 @@ class Flow(TorchDispatchMode):
                 hook.remove()
             self._path.clear()
 
-    def _leave(self, module: nn.Module, inputs: Any, out: Any) -> None:
+    def _enter(self, path: str, module: nn.Module, inputs: Any) -> None:
+        self._path.append(path)
+        self._unseen += self._rule_of_module(module) is not None
+
+    def _leave(self, module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
+        rule = self._rule_of_module(module)
+        self._unseen -= rule is not None
+        if rule is not None and not self._unseen:
+            names = inspect.signature(module.forward).bind(*args, **kwargs).arguments
+            self._apply(rule, Call(type(module).__name__, {"module": module, **names}, out))
         path, whole = self._path.pop(), any(True for _ in module.children())
         if isinstance(out, Tensor) and not whole:
             layers = self.layers(out)
@@ -219,6 +242,8 @@ class Flow(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
+        if self._unseen:
+            return out
         arguments = {a.name: a.default_value for a in func._schema.arguments if a.has_default_value()}
         arguments.update(zip((a.name for a in func._schema.arguments), args, strict=False))
         arguments.update(kwargs)
@@ -246,6 +271,9 @@ class Flow(TorchDispatchMode):
                 self.put(tensor)
         finally:
             self.operation = ""
+
+    def _rule_of_module(self, module: nn.Module) -> Rule | None:
+        return next((rule for kind, rule in self._module_rules.items() if isinstance(module, kind)), None)
 
     def _rule(self, func: Any) -> Rule:
         """The rule of an operation; in place, it is that of the operation it is the in-place form of."""

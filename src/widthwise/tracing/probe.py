@@ -20,7 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _NormBase
 
 from widthwise.errors import UntraceableModel
-from widthwise.subnet.resize import copy_structure, tensors_of
+from widthwise.subnet.resize import copy_structure, refresh, tensors_of
 from widthwise.tracing.flow import tensors_in
 from widthwise.tracing.refuse import check_inputs, check_outputs, did_not_copy, did_not_run
 
@@ -64,13 +64,14 @@ class Probe:
         """Compute in double precision inside, and in the present one again after."""
         before = {name: t.dtype for name, t in tensors_of(self.model).items()}
         example, tolerance = self.example, self.tolerance
-        self.model.double()
+        refresh(self.model.double())
         self.example, self.tolerance = _cast(example, torch.float64), DOUBLE
         try:
             yield
         finally:
             for name, tensor in tensors_of(self.model).items():
                 tensor.data = tensor.data.to(before[name])
+            refresh(self.model)
             self.example, self.tolerance = example, tolerance
 
     def run_in_training(self, model: nn.Module | None = None) -> list[Tensor]:
@@ -172,7 +173,8 @@ def _copy(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
             if isinstance(module, _NormBase) and module.running_mean is not None and module.running_var is not None:
                 module.running_mean.copy_(dice.uniform(module.running_mean.shape, -0.5))
                 module.running_var.copy_(dice.uniform(module.running_var.shape, 0.5))
-    return probe.eval()
+    refresh(probe.eval())
+    return probe
 
 
 def _twice(tensor: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ __all__ = [
     "CUT",
     "ENTERS",
     "FIXED",
+    "HOPELESS",
     "INDEXED",
     "INPUT",
     "LOOKED_UP",
@@ -67,6 +68,10 @@ MULTIPLIER = Reason("is the multiplier of a depthwise convolution")
 SPACE = Reason("lies along space, batch or tokens where channels are expected")
 MIXED_AXES = Reason("lies along several axes at once", _RULE)
 ENTERS = Reason("is changed in a form that the rule does not know", _RULE)
+
+
+HOPELESS = frozenset(reason.what for reason in (OUTPUT, TRAINING_OUTPUT, INPUT, UNUSED, WINDOW))
+"""What can never be removed, not even at one's own risk."""
 
 
 def odd(error: Exception) -> Reason:

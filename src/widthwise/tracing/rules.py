@@ -9,7 +9,7 @@ Rules may guess wrong only on the side of removing: whatever they leave prunable
 
 from collections.abc import Iterable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from widthwise.tracing.contractions import CONTRACTIONS
 from widthwise.tracing.flow import Call, Flow, Rule
@@ -17,7 +17,7 @@ from widthwise.tracing.labels import along, place, varying
 from widthwise.tracing.reasons import FIXED, LOOKED_UP, MIXED, NO_RULE, NORMALISED, REDUCED, SPACE
 from widthwise.tracing.shapes import SHAPES
 
-__all__ = ["RULES", "unknown"]
+__all__ = ["MODULE_RULES", "RULES", "pointwise", "unknown"]
 
 
 def unknown(flow: Flow, call: Call) -> None:
@@ -299,4 +299,7 @@ RULES: dict[str, Rule] = {
     **SHAPES,
     **CONTRACTIONS,
 }
-"""Rule per operation name; ``pointwise`` serves every operation that PyTorch tags as such."""
+"""Rule per operation name; ``pointwise`` serves every operation that PyTorch tags as such. Yours go in here too."""
+
+MODULE_RULES: dict[type[nn.Module], Rule] = {}
+"""Rule per type of module, for those whose inside cannot be followed (kernels of your own, calls out of PyTorch)."""

@@ -1,28 +1,33 @@
 """``trace``: from a model and an example to a proved channel graph."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 from torch import nn
 
 from widthwise.channels.graph import ChannelGraph
-from widthwise.errors import UntraceableModel
-from widthwise.subnet.resize import tensors_of
+from widthwise.errors import ConfigError, UntraceableModel
+from widthwise.subnet.resize import refresh, tensors_of
 from widthwise.tracing.build import Draft
 from widthwise.tracing.flow import Flow
 from widthwise.tracing.observe import difference
 from widthwise.tracing.probe import Probe, as_example, make_probe
-from widthwise.tracing.reasons import OUTPUT, TRAINING_OUTPUT
+from widthwise.tracing.reasons import OUTPUT, TRAINING_OUTPUT, asked
 from widthwise.tracing.refuse import check_model, independent_of
-from widthwise.tracing.rules import RULES, unknown
+from widthwise.tracing.rules import MODULE_RULES, RULES, unknown
 from widthwise.tracing.verify import prove
 
-__all__ = ["trace"]
+__all__ = ["Layers", "modules_named", "trace"]
 
 
-def trace(model: nn.Module, example_inputs: Any) -> ChannelGraph:
+Layers = Sequence[str | type[nn.Module]]
+"""Layers by module path, by pattern (``"stage4.*"``; a module stands for all inside it) or by type."""
+
+
+def trace(model: nn.Module, example_inputs: Any, *, pin: Layers = (), unproved: Layers = ()) -> ChannelGraph:
     """Number the prunable channels of a model, and prove that each group of them can be pruned.
 
     The model's own forward runs once on a private copy while channel ids flow through it; then random sub-networks
@@ -33,8 +38,12 @@ def trace(model: nn.Module, example_inputs: Any) -> ChannelGraph:
         model: any eager module that takes tensors.
         example_inputs: one tensor, a tuple of positional or a mapping of keyword arguments (nested as the model
             wants them). Multiply-adds are counted for these inputs: give a batch of one for the usual figures.
+        pin: layers to leave exactly as they are, inputs and outputs.
+        unproved: layers whose output channels are offered although they are pinned, at your own risk: without them the
+            network computes another function (channels behind a layer norm), and only that it runs is checked.
 
     Raises:
+        ConfigError: a pattern or type matches no layer.
         UntraceableModel: the model is wrapped, quantised or without values, cannot be copied, does not run on the
             inputs, returns no tensor, or returns something else each time (``refuse.py`` lists it all).
     """
@@ -50,13 +59,35 @@ def trace(model: nn.Module, example_inputs: Any) -> ChannelGraph:
                 "A model must compute the same twice in evaluation mode, but the outputs of this one differ from run "
                 "to run for the same inputs, random seed and weights. Make its forward depend on its inputs alone."
             )
-        flow = _follow(probe)
-        draft = Draft(flow)
+        refused = modules_named(probe.model, pin)
+        risked = modules_named(probe.model, unproved).keys() - refused.keys()
+        flow = _follow(probe, refused)
+        draft = Draft(flow, risked)
         whole = draft.whole()
         if whole:  # attention heads, perhaps: try what can be pruned when they stay whole
-            flow = _follow(probe, whole)
-            draft = Draft(flow)
+            flow = _follow(probe, refused, whole)
+            draft = Draft(flow, risked)
         return replace(prove(draft, draft.graph(model), probe), notes=_notes(flow, probe))
+
+
+def modules_named(model: nn.Module, layers: Layers) -> dict[str, str]:
+    """Path of every module that is named, or stands inside one that is, to the name that says so."""
+    found: dict[str, str] = {}
+    for wanted in layers:
+        if isinstance(wanted, str):
+            tops = [path for path, _ in model.named_modules() if path and fnmatchcase(path, wanted)]
+        else:
+            tops = [path for path, module in model.named_modules() if isinstance(module, wanted)]
+        if not tops:
+            raise ConfigError(
+                f"Layers are named by module path, pattern or type, but {wanted!r} matches none; `widthwise trace` "
+                "lists the paths."
+            )
+        name = wanted if isinstance(wanted, str) else wanted.__name__
+        for path, _ in model.named_modules():
+            if any(path == top or not top or path.startswith(f"{top}.") for top in tops):
+                found.setdefault(path, name)
+    return found
 
 
 def _notes(flow: Flow, probe: Probe) -> tuple[str, ...]:
@@ -69,9 +100,14 @@ def _notes(flow: Flow, probe: Probe) -> tuple[str, ...]:
     )
 
 
-def _follow(probe: Probe, whole: Collection[int] = ()) -> Flow:
+def _follow(probe: Probe, refused: Mapping[str, str], whole: Collection[int] = ()) -> Flow:
     """One forward in evaluation mode, and one in training mode if the first left tensors unused (auxiliary heads)."""
-    flow = Flow(tensors_of(probe.model), RULES, unknown, whole)
+    flow = Flow(tensors_of(probe.model), RULES, unknown, MODULE_RULES, whole)
+    for path, pattern in refused.items():
+        module = probe.model.get_submodule(path)
+        for tensor in [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
+            flow.pin_all(tensor, asked(pattern))
+    refresh(probe.model)  # what modules keep of an earlier run would hide where it comes from
     with flow.inside(probe.model), flow:
         for output in probe.run():
             flow.pin_all(output, OUTPUT)

@@ -95,8 +95,7 @@ def _failure(graph: ChannelGraph, probe: Probe, sites: Sites, groups: list[Group
         if probe.tolerance < worst < WRONG:
             worst = _compare_in_double(graph, probe, sites, subnet, worst)
     except Exception as error:
-        first_line = (str(error) or "no message").splitlines()[0]
-        return f"breaks the forward when pruned ({type(error).__name__}: {first_line})"
+        return _breaks(error)
     return (
         None if worst <= probe.tolerance else f"computes something else when pruned (relative difference {worst:.1e})"
     )
@@ -156,14 +155,15 @@ class _Round:
 
 def _refused(draft: Draft, now: _Round) -> list[tuple[Group, str]]:
     """The prunable groups that do not hold, each with the reason."""
-    if now.failure(list(now.graph.prunable)) is None:
+    groups = [group for group in now.graph.prunable if group.proved]
+    if now.failure(groups) is None:
         return []
     kinds: dict[str, list[Group]] = {"": []}
-    for group in now.graph.prunable:
+    for group in groups:
         kinds.setdefault(draft.guess(group), []).append(group)
     found = now.refused(kinds.pop(""))
-    for groups in kinds.values():
-        found += now.refused_alike(groups)
+    for alike in kinds.values():
+        found += now.refused_alike(alike)
     return found
 
 
@@ -180,4 +180,23 @@ def prove(draft: Draft, graph: ChannelGraph, probe: Probe) -> ChannelGraph:
                 if not draft.loosen(group):
                     draft.pin(group, broken(reason))
             graph = draft.graph(graph.model)
-    return graph
+    for group in [g for g in graph.prunable if not g.proved]:
+        failure = _does_not_run(graph, probe, group)
+        if failure:
+            draft.pin(group, broken(failure))
+    return draft.graph(graph.model)
+
+
+def _does_not_run(graph: ChannelGraph, probe: Probe, group: Group) -> str | None:
+    """Why a network without half of an unproved group is not even one; None if it is."""
+    subnet = graph.subnet(widths={group: max(1, group.width // 2)}, importance="random")
+    try:
+        outputs = probe.run(_small(probe.model, graph, subnet))
+    except Exception as error:
+        return _breaks(error)
+    shapes = [[list(t.shape) for t in tensors] for tensors in (outputs, probe.outputs)]
+    return None if shapes[0] == shapes[1] else "changes the shape of the outputs when pruned"
+
+
+def _breaks(error: Exception) -> str:
+    return f"breaks the forward when pruned ({type(error).__name__}: {(str(error) or 'no message').splitlines()[0]})"
