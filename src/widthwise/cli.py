@@ -5,8 +5,12 @@ Every option is a field of a settings dataclass, so the same configuration comes
 """
 
 import logging
+import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from inspect import signature
+from json import dumps
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +23,7 @@ from widthwise.data import DataConfig, ImageData, load_data
 from widthwise.errors import ConfigError, CorruptRun, WidthwiseError
 from widthwise.methods import FNNP, Figures, compress
 from widthwise.methods.compress import measure
-from widthwise.report import comparison_table, graph_tables
+from widthwise.report import comparison_table, explain, graph_tables
 from widthwise.runs import RunPaths, read_json, write_atomic
 from widthwise.runs.model import load
 from widthwise.subnet import WidthSpace
@@ -92,21 +96,38 @@ def prune(
     return folder
 
 
-def trace_model(model: str, weights: Path | None = None, shape: str | None = None) -> None:
-    """Show which channels of a model can be pruned, what they cost, and what is pinned and why.
+def trace_model(
+    model: str,
+    weights: Path | None = None,
+    shape: str | None = None,
+    pin: tuple[str, ...] = (),
+    unproved: tuple[str, ...] = (),
+    json: bool = False,
+    all: bool = False,
+) -> None:
+    """Show how much of a model can be pruned, what it would save, what is pinned and why, and what one could do.
 
     Args:
         model: a zoo name, torchvision:NAME, timm:NAME, or module.path:function for your own.
         weights: a file with the trained weights; a trace does not depend on them.
         shape: of one image, such as 3x224x224.
+        pin: paths or patterns of layers to leave exactly as they are.
+        unproved: paths or patterns of layers to offer although the trace cannot prove them, at your own risk.
+        json: write all facts as JSON, and nothing else, to standard output.
+        all: show every layer, group and path, instead of telling of many alike in one line.
     """
-    network = build_model(model, weights=weights)
-    graph = trace(network, torch.zeros(1, *_shape(model, network, shape)))
-    console = Console()
-    for table in graph_tables(graph, CostModel(graph)):
-        console.print(table)
-    for note in graph.notes:
-        console.print(f"Note: {note}", style="yellow", markup=False, highlight=False)
+    with redirect_stdout(sys.stderr):  # what a model's own code prints is no part of the answer
+        network = build_model(model, weights=weights)
+        size = (1, *_shape(model, network, shape))
+        graph = trace(network, torch.zeros(size), pin=pin, unproved=unproved)
+    facts = explain(graph, CostModel(graph))
+    if json:
+        print(dumps({"model": model, "input_shape": size, **facts.to_dict()}, indent=2))
+        return
+    console = Console(highlight=False)
+    console.print(f"{model}, traced on an input of {' x '.join(map(str, size))}", markup=False)
+    for part in graph_tables(facts, every=all):
+        console.print(part)
 
 
 def evaluate(run: Path, data: str | None = None, data_options: DataConfig | None = None) -> None:
@@ -178,7 +199,11 @@ def _command(name: str) -> ArgumentParser:
     function = COMMANDS[name]
     part = ArgumentParser(description=(function.__doc__ or "").partition("\n")[0])
     part.add_argument("--config", action="config", help="a file with any of the settings below")
-    part.add_function_arguments(function, as_positional=name != "prune")
+    flags = [key for key, parameter in signature(function).parameters.items() if parameter.annotation is bool]
+    part.add_function_arguments(function, as_positional=name != "prune", skip=set(flags))
+    for flag in flags:  # --json, where jsonargparse would want --json true
+        described = re.search(rf"^ +{flag}: (.*)$", function.__doc__ or "", re.MULTILINE)
+        part.add_argument(f"--{flag}", action="store_true", help=described[1] if described else None)
     return part
 
 

@@ -1,5 +1,26 @@
-"""What a person sees of graphs and runs."""
+"""What a person or a program sees of graphs and runs."""
 
+from widthwise.report.explain import (
+    Amount,
+    Explanation,
+    Follower,
+    LayerCost,
+    PinnedFor,
+    PinnedGroup,
+    PrunableGroup,
+    explain,
+)
 from widthwise.report.tables import comparison_table, graph_tables
 
-__all__ = ["comparison_table", "graph_tables"]
+__all__ = [
+    "Amount",
+    "Explanation",
+    "Follower",
+    "LayerCost",
+    "PinnedFor",
+    "PinnedGroup",
+    "PrunableGroup",
+    "comparison_table",
+    "explain",
+    "graph_tables",
+]

@@ -5,7 +5,7 @@ Computed here, drawn by :mod:`widthwise.report.tables`, written by ``widthwise t
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from math import prod
 from typing import Any
 
@@ -14,7 +14,17 @@ import torch
 from widthwise.channels import ChannelGraph, Group, Reason
 from widthwise.cost import CostModel
 
-__all__ = ["FORMAT", "Amount", "Explanation", "Follower", "LayerCost", "PinnedFor", "PinnedGroup", "PrunableGroup", "explain"]
+__all__ = [
+    "FORMAT",
+    "Amount",
+    "Explanation",
+    "Follower",
+    "LayerCost",
+    "PinnedFor",
+    "PinnedGroup",
+    "PrunableGroup",
+    "explain",
+]
 
 FORMAT = 1
 """Version of :meth:`Explanation.to_dict`; it grows when a key goes or changes its meaning, not when one is added."""
@@ -174,7 +184,9 @@ def explain(graph: ChannelGraph, cost: CostModel) -> Explanation:
 def _layers(graph: ChannelGraph, cost: CostModel) -> tuple[LayerCost, ...]:
     names = [group.name for group in graph.prunable]
     return tuple(
-        LayerCost(module=module, macs=macs, groups=tuple(names[i] for i in layer.per_channel.any(0).nonzero()[:, 0]))
+        LayerCost(
+            module=module, macs=macs, groups=tuple(names[i] for i in layer.per_channel.any(0).nonzero()[:, 0].tolist())
+        )
         for layer, (module, macs) in zip(graph.layers, cost.per_layer(graph.subnet()), strict=True)
     )
 

@@ -1,65 +1,182 @@
-"""Tables for the terminal: a traced model, and a network before and after."""
+"""What the terminal shows: a traced model, and a network before and after. Drawing only; the facts come ready."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from rich import box
+from rich.console import RenderableType
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
-from widthwise.channels import ChannelGraph, Group
-from widthwise.cost import CostModel
 from widthwise.methods import Figures
+from widthwise.report.explain import Amount, Explanation, PinnedFor, PrunableGroup
+from widthwise.report.paths import in_words, skeleton
 
 __all__ = ["comparison_table", "graph_tables"]
 
+ROWS = 20
+"""Prunable groups that are shown unless all are asked for; those that save most."""
 
-def graph_tables(graph: ChannelGraph, cost: CostModel) -> list[Table]:
-    """Three tables: the layers with their multiply-adds, the prunable groups, and what is pinned and why."""
-    return [_layers(graph, cost), _prunable(graph), _pinned(graph)]
+PATHS = 4
+"""Patterns of module paths that are shown in one place unless all are asked for."""
+
+INDENT = 4
+"""Columns to the left of what is said about pinned groups: the width of their number."""
 
 
-def _layers(graph: ChannelGraph, cost: CostModel) -> Table:
-    makers: dict[str, list[str]] = defaultdict(list)
-    for group in graph.groups:
-        for member in group.members:
-            if member.role == "out":
-                makers[member.tensor.rpartition(".")[0]].append("pinned" if group.pinned else group.name)
-    total = cost.full["macs"]
-    table = Table(title=f"Layers: {total:,} MACs, {cost.full['params']:,} parameters")
-    table.add_column("layer")
-    table.add_column("MACs", justify="right")
-    table.add_column("share", justify="right")
-    table.add_column("its channels belong to")
-    for module, macs in cost.per_layer(graph.subnet()):
-        names = list(dict.fromkeys(makers.get(module, []))) or ["-"]
-        table.add_row(module or "(root)", f"{macs:,}", f"{macs / total:.1%}", ", ".join(names))
+def graph_tables(facts: Explanation, *, every: bool = False) -> list[RenderableType]:
+    """What can be pruned in a model, what cannot and why, for a terminal of any width.
+
+    Args:
+        facts: of :func:`widthwise.report.explain`.
+        every: show every layer, every group by itself and every path, instead of telling of many alike in one line.
+    """
+    parts: list[RenderableType] = [_totals(facts)]
+    if every:
+        parts.append(_layers(facts))
+    parts += _prunable(facts, every)
+    if every and facts.followers:
+        names = [_attribute(f.module, f.attribute, f.index) + f" = {f.value}" for f in facts.followers]
+        parts.append(Text(f"Attributes that follow the widths: {', '.join(names)}.\n"))
+    parts += _pinned(facts, every)
+    parts += [Text(f"Note: {note}", style="yellow") for note in facts.notes]
+    return parts
+
+
+def _attribute(module: str, attribute: str, index: int | None) -> str:
+    return f"{module}.{attribute}".removeprefix(".") + (f"[{index}]" if index is not None else "")
+
+
+def _table(*columns: str, left: Sequence[str] = (), title: str | None = None, caption: str | None = None) -> Table:
+    """A table in which nothing is cut off: numbers to the right, words (named in ``left``) folded."""
+    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
+    for column in columns:
+        words = column in left
+        table.add_column(column, justify="left" if words else "right", overflow="fold", no_wrap=not words)
     return table
 
 
-def _prunable(graph: ChannelGraph) -> Table:
-    table = Table(title=f"Prunable: {graph.num_channels:,} channels in {len(graph.prunable)} groups, each proved")
-    table.add_column("group")
-    table.add_column("width", justify="right")
-    table.add_column("made by")
-    table.add_column("read by")
-    for group in graph.prunable:
-        table.add_row(group.name, str(group.width), _modules(group, "out"), _modules(group, "in"))
+def _percent(part: float) -> str:
+    """A share of one in at most five characters, which never turns something into nothing."""
+    return "0" if part == 0 else "<0.1%" if part < 0.0005 else f"{part:.1%}"
+
+
+def _shares(facts: Explanation, amount: Amount) -> tuple[str, str]:
+    return _percent(amount.macs / max(1, facts.macs)), _percent(amount.params / max(1, facts.params))
+
+
+def _totals(facts: Explanation) -> Table:
+    least = _shares(facts, facts.smallest)
+    table = _table("", "MACs", "parameters", left=("",))
+    table.add_row("full model", f"{facts.macs:,}", f"{facts.params:,}")
+    table.add_row("in layers that can get narrower", _percent(facts.macs_share), _percent(facts.params_share))
+    table.add_row("smallest network within reach", f"{facts.smallest.macs:,}", f"{facts.smallest.params:,}")
+    table.add_row("  of the full model", *least)
     return table
 
 
-def _modules(group: Group, role: str) -> str:
-    names = list(dict.fromkeys(m.tensor.rpartition(".")[0] for m in group.members if m.role == role))
-    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-    return ", ".join(names[:4]) + more
-
-
-def _pinned(graph: ChannelGraph) -> Table:
-    table = Table(title=f"Pinned: {len(graph.pinned)} groups")
-    table.add_column("group")
-    table.add_column("width", justify="right")
-    table.add_column("why: it ...")
-    for group in graph.pinned:
-        table.add_row(group.name, str(group.width), str(group.reason))
+def _layers(facts: Explanation) -> Table:
+    table = _table(
+        "MACs",
+        "share",
+        "layer, and the groups that make it cheaper",
+        left=("layer, and the groups that make it cheaper",),
+        title="Layers",
+    )
+    for layer in facts.layers:
+        groups = ", ".join(layer.groups) or "none"
+        table.add_row(
+            f"{layer.macs:,}", _percent(layer.macs / max(1, facts.macs)), f"{layer.module or '(root)'}: {groups}"
+        )
     return table
+
+
+def _prunable(facts: Explanation, every: bool) -> list[RenderableType]:
+    if not facts.prunable:
+        return [Text("Nothing can be pruned.\n")]
+    proved = "each proved" if all(group.proved for group in facts.prunable) else "those with a ! not proved"
+    what = "made by -> read by"
+    table = _table(
+        *("width", "MACs", "params", what),
+        left=(what,),
+        title=f"Prunable: {facts.channels:,} channels in {len(facts.prunable)} groups, {proved}",
+        caption="MACs, params: what goes when one such group is cut to a single channel.",
+    )
+    rows = [(group,) for group in facts.prunable] if every else _alike(facts.prunable)
+    shown = rows if every else rows[:ROWS]
+    for row in shown:
+        table.add_row(f"{row[0].width:,}", *_shares(facts, row[0].saves), _channels(row, every))
+    rest = len(facts.prunable) - sum(len(row) for row in shown)
+    more = [Text(f"  {rest} more groups save less each; --all shows them.\n")] if rest else []
+    return [table, *more]
+
+
+def _alike(groups: Iterable[PrunableGroup]) -> list[tuple[PrunableGroup, ...]]:
+    """Groups that one row tells of (the same place in several blocks); those that save most first."""
+    rows: dict[object, list[PrunableGroup]] = defaultdict(list)
+    for group in groups:
+        ends = (frozenset(map(skeleton, paths)) for paths in (group.made_by, group.read_by))
+        rows[skeleton(group.name), group.width, group.saves, group.proved, *ends].append(group)
+    ordered = sorted(rows.values(), key=lambda row: (-row[0].saves.macs, -row[0].saves.params))
+    return [tuple(row) for row in ordered]
+
+
+def _channels(row: Sequence[PrunableGroup], every: bool) -> str:
+    """The groups' names, what else makes their channels, and what reads them."""
+    limit = None if every else PATHS
+    names = {group.name for group in row}
+    others = [path for group in row for path in group.made_by if path not in names and path != _maker(group)]
+    readers = [path for group in row for path in group.read_by]
+    text = "" if row[0].proved else "! "
+    text += in_words((group.name for group in row), limit)
+    text += f" with {in_words(others, limit)}" * bool(others)
+    return text + f" -> {in_words(readers, limit)}" * bool(readers)
+
+
+def _maker(group: PrunableGroup) -> str:
+    """The module after which a group is named."""
+    return group.name.partition("#")[0]
+
+
+def _pinned(facts: Explanation, every: bool) -> list[RenderableType]:
+    groups = sum(len(reason.groups) for reason in facts.pinned)
+    shown = [r for r in facts.pinned if every or r.would_save.macs or r.would_save.params]
+    rest = groups - sum(len(reason.groups) for reason in shown)
+    parts: list[RenderableType] = []
+    if shown:
+        parts.append(Text.assemble((f"Pinned: {groups} groups", "italic"), "; those on which most hangs first.\n"))
+    remedies: dict[str, int] = {}
+    for number, reason in enumerate(shown, start=1):
+        parts += _reason(facts, reason, number, remedies.setdefault(reason.remedy, number), every)
+    if rest:
+        parts.append(Text(f"{rest} more pinned groups hold no MACs or parameters; --all shows them.\n"))
+    return parts
+
+
+def _reason(facts: Explanation, reason: PinnedFor, number: int, first: int, every: bool) -> Iterator[RenderableType]:
+    """What is pinned, how much that is, why, and what one could do; the latter in full where it is ``first`` said."""
+    limit = None if every else PATHS
+    count = len(reason.groups)
+    macs, params = _shares(facts, reason.would_save)
+    yield Text(f"{number:>2}. ").append(in_words((group.name for group in reason.groups), limit), style="bold")
+    lines = [
+        f"{count} group{'s' * (count > 1)} of {reason.channels:,} channels in all"
+        if count > 1
+        else f"{reason.channels:,} channels",
+    ]
+    lines[0] += f", on which {macs} of the MACs and {params} of the parameters hang."
+    lines.append(f"{'Each' if count > 1 else 'It'} {reason.what}{_place(reason, limit)}.")
+    if reason.remedy:
+        lines.append(f"To change that: {'as for ' + str(first) + '.' if first < number else reason.remedy}")
+    yield Padding(Text("\n".join(lines)), (0, 0, 1, INDENT))
+
+
+def _place(reason: PinnedFor, limit: int | None) -> str:
+    if not reason.operation:
+        return ""
+    paths = in_words((group.module or "the model itself" for group in reason.groups), limit)
+    return f": {reason.operation} in {paths} ({reason.module_class})"
 
 
 def comparison_table(metrics: Mapping[str, Figures]) -> Table:

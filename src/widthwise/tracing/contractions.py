@@ -72,14 +72,15 @@ def _depthwise(
 def _product(flow: Flow, a: Tensor, b: Tensor, out: Tensor) -> None:
     """``[..., m, k] @ [..., k, n]``: ``k`` is consumed, ``m`` and ``n`` pass on."""
     left, right = flow.axis(a, a.ndim - 1), flow.axis(b, b.ndim - 2)
-    if flow.is_weight(a) == flow.is_weight(b):
+    ours, theirs = flow.weight(a), flow.weight(b)
+    if ours == theirs:
         for nodes in (left, right):
             flow.pin(nodes, PRODUCT)
     flow.unite(left, right)
-    if flow.is_weight(b):
+    if theirs > ours:
         flow.consumers.append(right)
         flow.producers.append(flow.axis(b, b.ndim - 1))
-    elif flow.is_weight(a):
+    elif ours > theirs:
         flow.consumers.append(left)
         flow.producers.append(flow.axis(a, a.ndim - 2))
     rows, columns = _passing(flow, a, a.ndim - 1, out), _passing(flow, b, b.ndim - 2, out)
@@ -140,7 +141,7 @@ def _recurrent(flow: Flow, call: Call) -> None:
     for operand in call.operands():
         flow.pin_all(operand, NO_RULE)
     sequence = call.operands()[0]
-    weights = [t for t in call.operands()[1:] if flow.is_weight(t) and t.ndim == 2]
+    weights = [t for t in call.operands()[1:] if flow.weight(t) and t.ndim == 2]
     flow.count(prod(sequence.shape[:2]) * sum(t.numel() for t in weights))
 
 

@@ -200,7 +200,7 @@ class Flow(TorchDispatchMode):
                     layers.append(place(torch.arange(first, first + size), tensor.ndim, dim))
                     first += size
             self._layers[tensor] = tuple(layers)
-            self._weights[tensor] = True
+            self._weights[tensor] = 2
         self.num_nodes = first
 
     @contextmanager
@@ -252,11 +252,16 @@ class Flow(TorchDispatchMode):
             self._rule_of[func] = self._rule(func)
         self._apply(self._rule_of[func], call)
         self.number += 1
-        operands = call.operands()
-        if operands and all(t in self._weights for t in operands):
-            for result in call.results():
-                self._weights[result] = True
+        self._weigh(call)
         return out
+
+    def _weigh(self, call: Call) -> None:
+        """What is computed from weights alone is a weight, and what only looks at one differently is that one."""
+        operands = call.operands()
+        rank = min((self.weight(t) for t in operands), default=0)
+        for result in call.results():
+            same = rank == 2 and any(result.data_ptr() == t.data_ptr() for t in operands if t.numel())
+            self._weights[result] = 2 if same else min(rank, 1)
 
     def _apply(self, rule: Rule, call: Call) -> None:
         """Apply a rule; where it cannot cope with unusual shapes, pin all that the operation touches."""
@@ -293,9 +298,10 @@ class Flow(TorchDispatchMode):
         """Path of the module that is running."""
         return self._path[-1] if self._path else ""
 
-    def is_weight(self, tensor: Tensor) -> bool:
-        """Whether the tensor is a parameter, a buffer or computed from those alone."""
-        return tensor in self._weights
+    def weight(self, tensor: Tensor) -> int:
+        """2 for a parameter or buffer or a view of it, 1 for what is computed from those alone, 0 for an activation."""
+        rank: int = self._weights.get(tensor, 0)
+        return rank
 
     def layers(self, tensor: Tensor) -> Layers:
         """The layers of a tensor; none where every position is fixed."""

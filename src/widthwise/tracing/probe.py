@@ -9,7 +9,7 @@ import copy
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from widthwise.subnet.resize import copy_structure, refresh, tensors_of
 from widthwise.tracing.flow import tensors_in
 from widthwise.tracing.refuse import check_inputs, check_outputs, did_not_copy, did_not_run
 
-__all__ = ["Example", "Probe", "as_example", "make_probe"]
+__all__ = ["Example", "Probe", "as_example", "make_probe", "making_on"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Probe:
         model = model or self.model
         model.train()
         try:
-            with _quiet(0), self.home:
+            with _quiet(0), making_on(self.home):
                 example = _mapped(self.example, _twice)
                 outputs = tensors_in(model(*example.args, **example.kwargs))
         except Exception as error:
@@ -95,8 +95,13 @@ class Probe:
     def run(self, model: Callable[..., Any] | None = None, seed: int = 0) -> list[Tensor]:
         """Every tensor that a forward returns, in evaluation mode, without gradients and with fixed randomness."""
         example = _cast(self.example, None)  # a forward may change its input in place
-        with _quiet(seed), self.home:
+        with _quiet(seed), making_on(self.home):
             return tensors_in((model or self.model)(*example.args, **example.kwargs))
+
+
+def making_on(device: torch.device) -> AbstractContextManager[object]:
+    """Where new tensors are made inside; nothing where that is so already, because it slows every operation down."""
+    return nullcontext() if torch.get_default_device() == device else device
 
 
 @contextmanager

@@ -105,8 +105,8 @@ def _cut(flow: Flow, layer: Tensor, dim: int, widths: list[int]) -> Tensor:
     if len(set(widths)) == 1 and widths[0] > 1:
         rows = vector.reshape(len(widths), -1)
         flow.unite(rows, rows[:1])
-        for piece in pieces:
-            flow.hold(piece, needed=False)
+        for part in (*pieces, vector):  # the module may hold the width of a piece, or of the whole
+            flow.hold(part, needed=False)
     elif not _held(flow, pieces):
         flow.pin(layer, CUT)
     return layer

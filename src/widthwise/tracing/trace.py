@@ -14,7 +14,7 @@ from widthwise.subnet.resize import refresh, tensors_of
 from widthwise.tracing.build import Draft
 from widthwise.tracing.flow import Flow
 from widthwise.tracing.observe import difference
-from widthwise.tracing.probe import Probe, as_example, make_probe
+from widthwise.tracing.probe import Probe, as_example, make_probe, making_on
 from widthwise.tracing.reasons import OUTPUT, TRAINING_OUTPUT, asked
 from widthwise.tracing.refuse import check_model, independent_of
 from widthwise.tracing.rules import MODULE_RULES, RULES, unknown
@@ -50,7 +50,7 @@ def trace(model: nn.Module, example_inputs: Any, *, pin: Layers = (), unproved: 
     check_model(model)
     # In inference mode operations arrive whole and tensors cannot be trained on later; compiling takes ages.
     home = torch.get_default_device()  # where the forward makes tensors; those of the trace itself are on the CPU
-    with torch.inference_mode(False), torch.compiler.set_stance("force_eager"), torch.device("cpu"):
+    with torch.inference_mode(False), torch.compiler.set_stance("force_eager"), making_on(torch.device("cpu")):
         probe = make_probe(model, as_example(example_inputs), home)
         with independent_of(model):
             again = probe.run()
