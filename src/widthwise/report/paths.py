@@ -2,37 +2,40 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 __all__ = ["gather", "in_words", "skeleton"]
 
-_NUMBER = re.compile(r"(\d+)")
+_INDEX = re.compile(r"(\d+(?=.*\.)|(?<=\.)\d+$|^\d+$)")
+"""A number that counts: every one but those in the last part's name, which tell the layers of a block apart."""
 
 
 def skeleton(name: str) -> str:
-    """A path with ``*`` for every number but those in the last part's name: ``"layer1.0.conv2"`` is ``"layer*.*.conv2"``.
-
-    The last part tells the layers of a block apart (``conv1`` and ``conv2``), unless it is nothing but a number.
-    """
-    head, dot, last = name.rpartition(".")
-    return _NUMBER.sub("*", head) + dot + ("*" if last.isdigit() else last)
+    """A path with ``*`` for every number that counts: ``"layer1.0.conv2"`` becomes ``"layer*.*.conv2"``."""
+    return _INDEX.sub("*", name)
 
 
 def gather(names: Iterable[str]) -> list[tuple[str, int]]:
     """(pattern, how many paths it stands for), in the order in which they first appear.
 
-    A pattern has a ``*`` where its paths have different numbers, and is one that ``trace(..., pin=[...])`` understands.
+    Paths that differ in a single number become one, with ``*`` in its place, from the last number to the first. A
+    pattern is one that ``trace(..., pin=[...])`` understands.
     """
-    alike: dict[str, list[str]] = defaultdict(list)
-    for name in dict.fromkeys(names):
-        alike[skeleton(name)].append(name)
-    return [(_pattern(found), len(found)) for found in alike.values()]
+    counts: Mapping[tuple[str, ...], int] = {tuple(_INDEX.split(name)): 1 for name in names}
+    for place in reversed(range(1, max(map(len, counts), default=0), 2)):
+        counts = _merged(counts, place)
+    return [("".join(parts), count) for parts, count in counts.items()]
 
 
-def _pattern(names: list[str]) -> str:
-    """The common parts of paths of one skeleton, and ``*`` where they differ."""
-    columns = zip(*(_NUMBER.split(name) for name in names), strict=True)
-    return "".join(column[0] if len(set(column)) == 1 else "*" for column in columns)
+def _merged(counts: Mapping[tuple[str, ...], int], place: int) -> dict[tuple[str, ...], int]:
+    """Those that differ in this place alone as one."""
+    alike: dict[tuple[str, ...], list[tuple[str, ...]]] = defaultdict(list)
+    for parts in counts:
+        alike[tuple("*" if i == place else part for i, part in enumerate(parts))].append(parts)
+    return {
+        pattern if len(found) > 1 else found[0]: sum(counts[parts] for parts in found)
+        for pattern, found in alike.items()
+    }
 
 
 def in_words(names: Iterable[str], limit: int | None = None) -> str:

@@ -18,8 +18,11 @@ __all__ = ["comparison_table", "graph_tables"]
 ROWS = 20
 """Prunable groups that are shown unless all are asked for; those that save most."""
 
-PATHS = 4
+PATHS = 3
 """Patterns of module paths that are shown in one place unless all are asked for."""
+
+MINOR = 0.01
+"""Share of the parameters below which pinned axes that are no layer's channels are only counted."""
 
 INDENT = 4
 """Columns to the left of what is said about pinned groups: the width of their number."""
@@ -59,7 +62,7 @@ def _table(*columns: str, left: Sequence[str] = (), title: str | None = None, ca
 
 def _percent(part: float) -> str:
     """A share of one in at most five characters, which never turns something into nothing."""
-    return "0" if part == 0 else "<0.1%" if part < 0.0005 else f"{part:.1%}"
+    return "0%" if part == 0 else "<0.1%" if part < 0.0005 else f"{part:.1%}"
 
 
 def _shares(facts: Explanation, amount: Amount) -> tuple[str, str]:
@@ -70,8 +73,8 @@ def _totals(facts: Explanation) -> Table:
     least = _shares(facts, facts.smallest)
     table = _table("", "MACs", "parameters", left=("",))
     table.add_row("full model", f"{facts.macs:,}", f"{facts.params:,}")
-    table.add_row("in layers that can get narrower", _percent(facts.macs_share), _percent(facts.params_share))
-    table.add_row("smallest network within reach", f"{facts.smallest.macs:,}", f"{facts.smallest.params:,}")
+    table.add_row("within prunable groups", _percent(facts.macs_share), _percent(facts.params_share))
+    table.add_row("smallest within reach", f"{facts.smallest.macs:,}", f"{facts.smallest.params:,}")
     table.add_row("  of the full model", *least)
     return table
 
@@ -141,17 +144,29 @@ def _maker(group: PrunableGroup) -> str:
 
 def _pinned(facts: Explanation, every: bool) -> list[RenderableType]:
     groups = sum(len(reason.groups) for reason in facts.pinned)
-    shown = [r for r in facts.pinned if every or r.would_save.macs or r.would_save.params]
+    shown = [reason for reason in facts.pinned if every or not _minor(facts, reason)]
     rest = groups - sum(len(reason.groups) for reason in shown)
-    parts: list[RenderableType] = []
+    parts: list[RenderableType] = [Text()]
     if shown:
-        parts.append(Text.assemble((f"Pinned: {groups} groups", "italic"), "; those on which most hangs first.\n"))
+        head = Text(f"Pinned: {_counted(groups, 'group')}", style="italic")
+        parts.append(head.append("; shares are what would go with all but one channel of each.\n", style="not italic"))
     remedies: dict[str, int] = {}
     for number, reason in enumerate(shown, start=1):
         parts += _reason(facts, reason, number, remedies.setdefault(reason.remedy, number), every)
     if rest:
-        parts.append(Text(f"{rest} more pinned groups hold no MACs or parameters; --all shows them.\n"))
+        more = f"{_counted(rest, 'more pinned group')} that no layer makes or reads (position tables, masks, indices)"
+        parts.append(Text(f"{more}; --all shows them.\n"))
     return parts
+
+
+def _minor(facts: Explanation, reason: PinnedFor) -> bool:
+    """Whether these are no channels of layers, and too few parameters to lose a word."""
+    layers = any(group.made_by or group.read_by for group in reason.groups)
+    return not layers and reason.would_save.params < MINOR * facts.params
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + "s" * (count != 1)
 
 
 def _reason(facts: Explanation, reason: PinnedFor, number: int, first: int, every: bool) -> Iterator[RenderableType]:
@@ -159,24 +174,25 @@ def _reason(facts: Explanation, reason: PinnedFor, number: int, first: int, ever
     limit = None if every else PATHS
     count = len(reason.groups)
     macs, params = _shares(facts, reason.would_save)
-    yield Text(f"{number:>2}. ").append(in_words((group.name for group in reason.groups), limit), style="bold")
     lines = [
-        f"{count} group{'s' * (count > 1)} of {reason.channels:,} channels in all"
-        if count > 1
-        else f"{reason.channels:,} channels",
+        _counted(reason.channels, "channel")
+        + f" in {count} groups" * (count > 1)
+        + f" with {macs} of the MACs and {params} of the parameters.",
+        f"{'Each' if count > 1 else 'It'} {reason.what}{_place(reason, limit)}.",
     ]
-    lines[0] += f", on which {macs} of the MACs and {params} of the parameters hang."
-    lines.append(f"{'Each' if count > 1 else 'It'} {reason.what}{_place(reason, limit)}.")
     if reason.remedy:
-        lines.append(f"To change that: {'as for ' + str(first) + '.' if first < number else reason.remedy}")
-    yield Padding(Text("\n".join(lines)), (0, 0, 1, INDENT))
+        lines.append(f"What to do: {f'as for {first}.' if first < number else reason.remedy}")
+    yield Text(f"{number:>2}. ").append(in_words((group.name for group in reason.groups), limit), style="bold")
+    yield Padding(Text("\n".join(lines)), (0, 0, 1, INDENT), expand=False)
 
 
 def _place(reason: PinnedFor, limit: int | None) -> str:
+    """The operation, and the modules in which it runs; a module with a rule of its own is its own operation."""
     if not reason.operation:
         return ""
-    paths = in_words((group.module or "the model itself" for group in reason.groups), limit)
-    return f": {reason.operation} in {paths} ({reason.module_class})"
+    paths = in_words((group.module or "(root)" for group in reason.groups), limit)
+    operation = f"{reason.operation} in " if reason.operation != reason.module_class else ""
+    return f": {operation}{reason.module_class} {paths}"
 
 
 def comparison_table(metrics: Mapping[str, Figures]) -> Table:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from widthwise.tracing.flow import Call, Flow, Rule
 from widthwise.tracing.labels import along, empty_vector, place, varying
-from widthwise.tracing.reasons import MULTIPLIER, NO_RULE, PRODUCT, SPACE
+from widthwise.tracing.reasons import MULTIPLIER, PRODUCT, SPACE
 
 __all__ = ["CONTRACTIONS"]
 
@@ -136,15 +136,6 @@ def _linear(flow: Flow, call: Call) -> None:
         _add_bias(flow, bias, call.out)
 
 
-def _recurrent(flow: Flow, call: Call) -> None:
-    """A whole recurrent layer in one kernel: its channels feed back into themselves, so all are pinned."""
-    for operand in call.operands():
-        flow.pin_all(operand, NO_RULE)
-    sequence = call.operands()[0]
-    weights = [t for t in call.operands()[1:] if flow.weight(t) and t.ndim == 2]
-    flow.count(prod(sequence.shape[:2]) * sum(t.numel() for t in weights))
-
-
 CONTRACTIONS: dict[str, Rule] = {
     "aten::convolution": _convolution,
     "aten::_convolution": _convolution,
@@ -153,8 +144,5 @@ CONTRACTIONS: dict[str, Rule] = {
     "aten::addmm": _addmm,
     "aten::baddbmm": _addmm,
     "aten::linear": _linear,
-    "aten::mkldnn_rnn_layer": _recurrent,
-    "aten::_cudnn_rnn": _recurrent,
-    "aten::miopen_rnn": _recurrent,
 }
 """Rule per operation name."""

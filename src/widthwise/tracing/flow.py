@@ -134,6 +134,11 @@ def _attributes(item: object) -> list[object]:
     return [*values, *getattr(item, "__dict__", {}).values()]
 
 
+def _in_runs(nodes: Tensor) -> bool:
+    """Whether equal nodes stand side by side; elsewhere they come from a dimension that batch or windows share."""
+    return len(nodes.unique_consecutive()) == len(nodes.unique())
+
+
 class Flow(TorchDispatchMode):
     """Follows nodes through everything that runs inside ``with flow:``.
 
@@ -385,7 +390,7 @@ class Flow(TorchDispatchMode):
         are united, and a coincidence is not.
         """
         names = self._attributes(len(nodes))
-        if not names:
+        if not names or not (needed or _in_runs(nodes)):
             return False
         taken = {(h.module, h.attribute, h.index): h for h in self.held}
         free = [n for n in names if (self.module, *n) not in taken]

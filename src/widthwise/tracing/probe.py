@@ -79,7 +79,7 @@ class Probe:
         model = model or self.model
         model.train()
         try:
-            with _quiet(0), making_on(self.home):
+            with _quiet(0), _in_parts(model), making_on(self.home):
                 example = _mapped(self.example, _twice)
                 outputs = tensors_in(model(*example.args, **example.kwargs))
         except Exception as error:
@@ -95,7 +95,7 @@ class Probe:
     def run(self, model: Callable[..., Any] | None = None, seed: int = 0) -> list[Tensor]:
         """Every tensor that a forward returns, in evaluation mode, without gradients and with fixed randomness."""
         example = _cast(self.example, None)  # a forward may change its input in place
-        with _quiet(seed), making_on(self.home):
+        with _quiet(seed), _in_parts(self.model), making_on(self.home):
             return tensors_in((model or self.model)(*example.args, **example.kwargs))
 
 
@@ -106,25 +106,42 @@ def making_on(device: torch.device) -> AbstractContextManager[object]:
 
 @contextmanager
 def _quiet(seed: int) -> Iterator[None]:
-    """No gradients, autocast or fused attention, and random numbers (torch's, numpy's, Python's) that leave no trace.
-
-    Attention in one kernel, of which there are a dozen, would hide its products; in parts it is like any other code.
-    """
+    """No gradients, no autocast, and random numbers (torch's, numpy's, Python's) that leave no trace."""
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
     cpu, cuda = torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False)
-    fast = torch.backends.mha.get_fastpath_enabled()
     python, numpy = random.getstate(), np.random.get_state()
     try:
-        with torch.random.fork_rng(devices=list(devices)), torch.no_grad(), cpu, cuda, sdpa_kernel(SDPBackend.MATH):
-            torch.backends.mha.set_fastpath_enabled(False)
+        with torch.random.fork_rng(devices=list(devices)), torch.no_grad(), cpu, cuda:
             torch.manual_seed(seed)
             random.seed(seed)
             np.random.seed(seed)
             yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
         random.setstate(python)
         np.random.set_state(numpy)
+
+
+@contextmanager
+def _in_parts(model: nn.Module) -> Iterator[None]:
+    """Attention and recurrent layers in the operations that they are made of.
+
+    Their fused kernels, of which there are a dozen, hide their products; and oneDNN's LSTM does not check its sizes, so
+    that a wrong one is no error but the end of the process.
+    """
+    libraries: tuple[Any, ...] = (torch.backends.mkldnn, torch.backends.cudnn)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    enabled = [library.enabled for library in libraries]
+    torch.backends.mha.set_fastpath_enabled(False)
+    if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+        for library in libraries:
+            library.enabled = False
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for library, before in zip(libraries, enabled, strict=True):
+            library.enabled = before
 
 
 class _Dice:
@@ -193,6 +210,20 @@ def _mapped(example: Example, change: Callable[[Tensor], Tensor]) -> Example:
     return Example(*copy.deepcopy(inputs, {id(t): change(t) for t in tensors_in(inputs)}))
 
 
+def _noise(example: Example) -> Example:
+    """The example with noise in the range of each floating input: a blank image hides most mistakes behind it."""
+    generator = torch.Generator().manual_seed(1)
+
+    def noise(tensor: Tensor) -> Tensor:
+        if not tensor.is_floating_point() or not tensor.numel():
+            return tensor
+        low, high = (float(t) for t in tensor.detach().aminmax())
+        uniform = torch.rand(tensor.shape, generator=generator).to(tensor.device, tensor.dtype)
+        return uniform * ((high - low) or 1.0) + low
+
+    return _mapped(example, noise)
+
+
 def _cast(example: Example, dtype: torch.dtype | None) -> Example:
     def cast(tensor: Tensor) -> Tensor:
         tensor = tensor.detach().clone()
@@ -204,8 +235,15 @@ def _cast(example: Example, dtype: torch.dtype | None) -> Example:
 DOUBLE = 1e-8
 """Tolerance in double precision."""
 
-_ATTEMPTS: tuple[tuple[torch.dtype | None, float], ...] = ((torch.float32, 2e-5), (torch.float64, DOUBLE), (None, 1e-3))
-"""Type and tolerance; the first that runs is used. ``None`` is the model's own type and weights, not random ones."""
+_ATTEMPTS: tuple[tuple[torch.dtype | None, bool, float], ...] = (
+    (torch.float32, True, 2e-5),
+    (torch.float32, False, 2e-5),
+    (torch.float64, True, DOUBLE),
+    (torch.float64, False, DOUBLE),
+    (None, False, 1e-3),
+)
+"""Type, whether the inputs are noise, and tolerance; the first that runs is used. ``None`` is the model's own type and
+weights, not random ones."""
 
 
 def make_probe(model: nn.Module, example: Example, home: torch.device) -> Probe:
@@ -217,9 +255,10 @@ def make_probe(model: nn.Module, example: Example, home: torch.device) -> Probe:
     inputs = (example.args, dict(example.kwargs))
     check_inputs(inputs)
     failure: Exception | None = None
-    for dtype, tolerance in _ATTEMPTS:
+    for dtype, noise, tolerance in _ATTEMPTS:
         try:
-            probe = Probe(_copy(model, dtype), _cast(example, dtype), tolerance, home)
+            given = _cast(_noise(example) if noise else example, dtype)
+            probe = Probe(_copy(model, dtype), given, tolerance, home)
             probe.outputs = outputs = probe.run()
             if any(bool(t.isnan().any()) for t in outputs):
                 raise ArithmeticError("the outputs are not numbers (NaN)")  # random weights do not suit every model

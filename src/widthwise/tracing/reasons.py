@@ -34,9 +34,18 @@ __all__ = [
     "odd",
 ]
 
-_RISK = "To remove them all the same, name the layer in trace(..., unproved=[...]): what comes out is another function."
-_WIDTH = "Compute sizes from the tensor itself (chunk, x.shape[1] // 2), or keep them in attributes of the module."
-_RULE = "Add a rule to widthwise.tracing.RULES (CONTRIBUTING shows how), or write the forward with other operations."
+_RISK = (
+    "To prune the layer at your own risk, name it in trace(..., unproved=[...]) or --unproved: with fewer channels the "
+    "network then computes another function, and has to be trained."
+)
+_WIDTH = (
+    "In code of your own, compute sizes from the tensor (chunk, x.shape[1] // 2) or keep them in attributes of the "
+    "module. In place of a module that is not yours, put one that does."
+)
+_RULE = (
+    "Write the forward with other operations, or add a rule to widthwise.tracing.RULES, or to MODULE_RULES for a whole "
+    "module; CONTRIBUTING shows how."
+)
 
 OUTPUT = Reason("reaches the model's output")
 TRAINING_OUTPUT = Reason("reaches the model's output in training")
@@ -44,7 +53,8 @@ INPUT = Reason("is made by no layer of the model (an input, a constant or a free
 UNUSED = Reason("is not used in the forward pass", "Remove the layer, or trace with an example that uses it.")
 SINGLE = Reason("has one channel only")
 FIXED = Reason(
-    "meets positions that cannot be removed", "Widths follow where both sides are made by layers of the model."
+    "meets positions that stay: those of an input, of a constant, or pinned ones",
+    "Nothing, where it reads the model's input. Elsewhere, let layers make both sides, or free the other side.",
 )
 WINDOW = Reason("is an axis of a kernel window")
 BOTH_AXES = Reason("is an input axis and an output axis of the same weight")
@@ -52,13 +62,13 @@ UNWRITTEN = Reason("receives the channels of one layer in a part of its position
 NO_RULE = Reason("enters an operation without a rule", _RULE)
 NORMALISED = Reason(
     "is normalised together with other channels",
-    f"Batch norm, or group norm with several groups, keeps them apart. {_RISK}",
+    f"Batch norm keeps channels apart, and group norm its groups: use one of these. {_RISK}",
 )
 MIXED = Reason("is mixed with the other channels", _RISK)
 REDUCED = Reason("is reduced over its channels", _RISK)
 PRODUCT = Reason(
     "is summed over in a product of two activations",
-    "Attention loses whole heads where its module keeps their number in an attribute. " + _RISK,
+    f"An attention module that keeps its number of heads in an attribute can lose whole heads. {_RISK}",
 )
 CUT = Reason("is cut at a fixed position", _WIDTH)
 PIECES = Reason("is cut into pieces of fixed width", _WIDTH)
@@ -83,7 +93,7 @@ def broken(message: str) -> Reason:
     """A proof found that a network without some of the channels is not what it should be."""
     return Reason(
         message,
-        "Look for sizes or positions written into the forward as constants. Compute them from the tensor itself.",
+        "Look for sizes or positions that the forward knows as constants, and compute them from the tensor instead.",
     )
 
 

@@ -4,13 +4,14 @@ The reference is the full network whose consumers have zero weights for the remo
 which is exact whatever stands in between. Groups are tested together; where that fails they are halved, so a model
 without surprises costs two runs per round, and each surprise a few more. Over the rounds every group is left with a
 single channel once (squeezed dimensions and accidental broadcasting show there), loses a single one once (hard-coded
-sizes do) and loses a random share once.
+sizes do), loses half of its channels, loses a random share, and stays whole once while its neighbours do not (what was
+tied to the wrong group shows).
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from zlib import crc32
+from itertools import permutations
 
 import torch
 from torch import Tensor, nn
@@ -27,23 +28,29 @@ __all__ = ["prove"]
 
 Sites = Mapping[str, list[Site]]
 
-ROUNDS = 3
-"""Sub-networks that every accepted group has been part of: all but one channel gone, one gone, a random share gone."""
+ORDERS = tuple(permutations(range(5)))
+"""The order in which a group goes through the five cuts; groups near one another have different ones."""
+
+ROUNDS = 5
+"""Sub-networks that every accepted group has been part of."""
 
 WRONG = 1e-2
 """A relative difference that no rounding explains; between the probe's tolerance and this, double precision decides."""
 
 
 def _random_subnet(graph: ChannelGraph, groups: list[Group], seed: int, turn: int) -> Subnet:
-    """Remove all but one channel, or one, or a random share of each of these groups, in turns; keep the others.
+    """Remove nothing, one channel, half, a random share, or all but one of each of these groups; keep the others.
 
-    Whose turn it is hangs on the name, so that the groups pinned between two rounds do not make one miss a turn.
+    Whose turn it is hangs on where the group's first filter stands, so that the groups pinned between two rounds do not
+    make one miss a turn.
     """
     generator = torch.Generator().manual_seed(seed)
     keep = torch.ones(graph.num_channels, dtype=torch.bool)
+    places = {tensor: i for i, (tensor, _) in enumerate(graph.axes)}
     for group in groups:
         share = int(torch.randint(1, group.width, (), generator=generator))
-        gone = (group.width - 1, 1, share)[(crc32(group.name.encode()) + turn) % 3]
+        order = ORDERS[(37 * places[group.members[0].tensor] + group.width) % len(ORDERS)]
+        gone = (0, 1, group.width // 2, share, group.width - 1)[order[turn]]
         keep[group.ids[torch.randperm(group.width, generator=generator)[:gone]]] = False
     return Subnet(keep)
 

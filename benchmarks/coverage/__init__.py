@@ -1,0 +1,1 @@
+"""Which networks can be pruned: every torchvision builder and every timm module, beside the peers."""

@@ -1,0 +1,49 @@
+"""What the coverage run measures, within which limits, and where it puts the results."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from widthwise.errors import ConfigError
+
+__all__ = ["CoverageConfig", "Tool"]
+
+Tool = Literal["widthwise", "torch_pruning", "fastnas"]
+"""Ours first, then the peers."""
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CoverageConfig:
+    """Settings of one run; what was measured before with the same versions is not measured again."""
+
+    only: str = "*"
+    """Names to measure, with wildcards: ``torchvision/resnet*``, ``timm/*``."""
+    tools: tuple[Tool, ...] = field(default=get_args(Tool))
+    """Tools to measure."""
+    workers: int = 2
+    """Networks measured at once, each in a process of its own."""
+    threads: int = 1
+    """Torch threads of each process."""
+    memory_gib: float = 20.0
+    """Resident memory of all processes together; a network that needs more than its share is tried again alone."""
+    minutes: float = 15.0
+    """Time limit of one network with one tool."""
+    render: bool = False
+    """Write the page from the journal and measure nothing."""
+    work: Path = _ROOT / "runs" / "coverage"
+    """Folder of the journal (ignored by git)."""
+    page: Path = _ROOT / "docs" / "coverage.md"
+    """The page; where anything is missing it goes into ``work`` instead."""
+    results: Path = _ROOT / "benchmarks" / "results"
+    """Folder of the raw results."""
+
+    def __post_init__(self) -> None:
+        numbers = (self.workers, self.threads, self.memory_gib, self.minutes)
+        if not self.tools or min(numbers) <= 0:
+            raise ConfigError(
+                "A coverage run needs a tool, a worker, a thread, memory and time, but got "
+                f"tools={self.tools}, workers={self.workers}, threads={self.threads}, "
+                f"memory_gib={self.memory_gib}, minutes={self.minutes}. Give each a positive number."
+            )
