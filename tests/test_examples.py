@@ -3,10 +3,13 @@
 import runpy
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from widthwise import Result, Subnet
+from widthwise.subnet.resize import ATTRIBUTES
+from widthwise.tracing import MODULE_RULES, RULES
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -69,6 +72,7 @@ def test_inspect_channels_returns_the_subnet() -> None:
 
 
 def test_own_operation_is_followed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    graph = run("own_operation.py", monkeypatch, tmp_path)["main"]()  # type: ignore[operator]
+    with patch.dict(RULES), patch.dict(MODULE_RULES), patch.dict(ATTRIBUTES):
+        graph = run("own_operation.py", monkeypatch, tmp_path)["main"]()  # type: ignore[operator]
     assert [(g.name, g.width) for g in graph.prunable] == [("enter", 8)]
     assert ("spectral.gain", 0) in graph.roles

@@ -53,7 +53,7 @@ INPUT = Reason("is made by no layer of the model (an input, a constant or a free
 UNUSED = Reason("is not used in the forward pass", "Remove the layer, or trace with an example that uses it.")
 SINGLE = Reason("has one channel only")
 FIXED = Reason(
-    "meets positions that stay: those of an input, of a constant, or pinned ones",
+    "meets positions that stay (of an input, a constant or something pinned)",
     "Nothing, where it reads the model's input. Elsewhere, let layers make both sides, or free the other side.",
 )
 WINDOW = Reason("is an axis of a kernel window")
