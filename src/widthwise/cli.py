@@ -114,7 +114,7 @@ def trace_model(
         pin: paths or patterns of layers to leave exactly as they are.
         unproved: paths or patterns of layers to offer although the trace cannot prove them, at your own risk.
         json: write all facts as JSON, and nothing else, to standard output.
-        all: show every layer, group and path, instead of telling of many alike in one line.
+        all: show every layer, and every group by itself, instead of telling of many alike in one line.
     """
     with redirect_stdout(sys.stderr):  # what a model's own code prints is no part of the answer
         network = build_model(model, weights=weights)

@@ -1,15 +1,7 @@
 """What a person or a program sees of graphs and runs."""
 
-from widthwise.report.explain import (
-    Amount,
-    Explanation,
-    Follower,
-    LayerCost,
-    PinnedFor,
-    PinnedGroup,
-    PrunableGroup,
-    explain,
-)
+from widthwise.report.explain import explain
+from widthwise.report.facts import Amount, Explanation, Follower, LayerCost, PinnedFor, PinnedGroup, PrunableGroup
 from widthwise.report.tables import comparison_table, graph_tables
 
 __all__ = [

@@ -1,16 +1,15 @@
 """What the terminal shows: a traced model, and a network before and after. Drawing only; the facts come ready."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich import box
 from rich.console import RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from widthwise.methods import Figures
-from widthwise.report.explain import Amount, Explanation, PinnedFor, PrunableGroup
+from widthwise.report.facts import Amount, Explanation, PinnedFor, PinnedGroup, PrunableGroup
 from widthwise.report.paths import in_words, skeleton
 
 __all__ = ["comparison_table", "graph_tables"]
@@ -24,16 +23,13 @@ PATHS = 3
 MINOR = 0.01
 """Share of the parameters below which pinned axes that are no layer's channels are only counted."""
 
-INDENT = 4
-"""Columns to the left of what is said about pinned groups: the width of their number."""
-
 
 def graph_tables(facts: Explanation, *, every: bool = False) -> list[RenderableType]:
     """What can be pruned in a model, what cannot and why, for a terminal of any width.
 
     Args:
         facts: of :func:`widthwise.report.explain`.
-        every: show every layer, every group by itself and every path, instead of telling of many alike in one line.
+        every: show every layer, and every group by itself, instead of telling of many alike in one line.
     """
     parts: list[RenderableType] = [_totals(facts)]
     if every:
@@ -80,18 +76,11 @@ def _totals(facts: Explanation) -> Table:
 
 
 def _layers(facts: Explanation) -> Table:
-    table = _table(
-        "MACs",
-        "share",
-        "layer, and the groups that make it cheaper",
-        left=("layer, and the groups that make it cheaper",),
-        title="Layers",
-    )
+    what = "layer, and the groups that make it cheaper"
+    table = _table("MACs", "share", what, left=(what,), title="Layers")
     for layer in facts.layers:
-        groups = ", ".join(layer.groups) or "none"
-        table.add_row(
-            f"{layer.macs:,}", _percent(layer.macs / max(1, facts.macs)), f"{layer.module or '(root)'}: {groups}"
-        )
+        text = Text(f"{layer.module or '(root)'}: {', '.join(layer.groups) or 'none'}")
+        table.add_row(f"{layer.macs:,}", _percent(layer.macs / max(1, facts.macs)), text)
     return table
 
 
@@ -103,7 +92,7 @@ def _prunable(facts: Explanation, every: bool) -> list[RenderableType]:
     table = _table(
         *("width", "MACs", "params", what),
         left=(what,),
-        title=f"Prunable: {facts.channels:,} channels in {len(facts.prunable)} groups, {proved}",
+        title=f"Prunable: {facts.channels:,} channels in {_counted(len(facts.prunable), 'group')}, {proved}",
         caption="MACs, params: what goes when one such group is cut to a single channel.",
     )
     rows = [(group,) for group in facts.prunable] if every else _alike(facts.prunable)
@@ -111,8 +100,8 @@ def _prunable(facts: Explanation, every: bool) -> list[RenderableType]:
     for row in shown:
         table.add_row(f"{row[0].width:,}", *_shares(facts, row[0].saves), _channels(row, every))
     rest = len(facts.prunable) - sum(len(row) for row in shown)
-    more = [Text(f"  {rest} more groups save less each; --all shows them.\n")] if rest else []
-    return [table, *more]
+    more = [Text(f"{_counted(rest, 'more group')} that save less; --all shows them.")] if rest else []
+    return [table, *more, Text()]
 
 
 def _alike(groups: Iterable[PrunableGroup]) -> list[tuple[PrunableGroup, ...]]:
@@ -125,7 +114,7 @@ def _alike(groups: Iterable[PrunableGroup]) -> list[tuple[PrunableGroup, ...]]:
     return [tuple(row) for row in ordered]
 
 
-def _channels(row: Sequence[PrunableGroup], every: bool) -> str:
+def _channels(row: Sequence[PrunableGroup], every: bool) -> Text:
     """The groups' names, what else makes their channels, and what reads them."""
     limit = None if every else PATHS
     names = {group.name for group in row}
@@ -134,7 +123,7 @@ def _channels(row: Sequence[PrunableGroup], every: bool) -> str:
     text = "" if row[0].proved else "! "
     text += in_words((group.name for group in row), limit)
     text += f" with {in_words(others, limit)}" * bool(others)
-    return text + f" -> {in_words(readers, limit)}" * bool(readers)
+    return Text(text + f" -> {in_words(readers, limit)}" * bool(readers))
 
 
 def _maker(group: PrunableGroup) -> str:
@@ -146,53 +135,70 @@ def _pinned(facts: Explanation, every: bool) -> list[RenderableType]:
     groups = sum(len(reason.groups) for reason in facts.pinned)
     shown = [reason for reason in facts.pinned if every or not _minor(facts, reason)]
     rest = groups - sum(len(reason.groups) for reason in shown)
-    parts: list[RenderableType] = [Text()]
+    parts: list[RenderableType] = []
     if shown:
         head = Text(f"Pinned: {_counted(groups, 'group')}", style="italic")
         parts.append(head.append("; shares are what would go with all but one channel of each.\n", style="not italic"))
     remedies: dict[str, int] = {}
     for number, reason in enumerate(shown, start=1):
-        parts += _reason(facts, reason, number, remedies.setdefault(reason.remedy, number), every)
+        parts.append(_reason(facts, reason, number, remedies.setdefault(reason.remedy, number), every))
     if rest:
         more = f"{_counted(rest, 'more pinned group')} that no layer makes or reads (position tables, masks, indices)"
-        parts.append(Text(f"{more}; --all shows them.\n"))
+        parts.append(Text(f"{more} or of one channel; --all shows them.\n"))
     return parts
 
 
 def _minor(facts: Explanation, reason: PinnedFor) -> bool:
-    """Whether these are no channels of layers, and too few parameters to lose a word."""
+    """Whether nothing could be gained, or these are no channels of layers and too few parameters to lose a word."""
     layers = any(group.made_by or group.read_by for group in reason.groups)
-    return not layers and reason.would_save.params < MINOR * facts.params
+    gain = reason.would_save
+    return not (gain.macs or gain.params) or (not layers and gain.params < MINOR * facts.params)
 
 
 def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + "s" * (count != 1)
 
 
-def _reason(facts: Explanation, reason: PinnedFor, number: int, first: int, every: bool) -> Iterator[RenderableType]:
+def _reason(facts: Explanation, reason: PinnedFor, number: int, first: int, every: bool) -> Table:
     """What is pinned, how much that is, why, and what one could do; the latter in full where it is ``first`` said."""
-    limit = None if every else PATHS
     count = len(reason.groups)
-    macs, params = _shares(facts, reason.would_save)
+    channels = _counted(reason.channels, "channel") + f" in {count} groups" * (count > 1)
     lines = [
-        _counted(reason.channels, "channel")
-        + f" in {count} groups" * (count > 1)
-        + f" with {macs} of the MACs and {params} of the parameters.",
-        f"{'Each' if count > 1 else 'It'} {reason.what}{_place(reason, limit)}.",
+        f"{channels} with {_in_words(facts, reason.would_save)}.",
+        f"{'Each' if count > 1 else 'It'} {reason.what}{_place(reason)}.",
     ]
     if reason.remedy:
         lines.append(f"What to do: {f'as for {first}.' if first < number else reason.remedy}")
-    yield Text(f"{number:>2}. ").append(in_words((group.name for group in reason.groups), limit), style="bold")
-    yield Padding(Text("\n".join(lines)), (0, 0, 1, INDENT), expand=False)
+    if every and count > 1:
+        lines += [f"- {group.name}: {_one(facts, reason, group)}" for group in reason.groups]
+    text = Text(in_words((group.name for group in reason.groups), PATHS), style="bold")
+    text.append("".join(f"\n{line}" for line in lines) + "\n", style="not bold")
+    block = Table.grid(padding=(0, 1))
+    block.add_column(justify="right", width=3)
+    block.add_column(overflow="fold")
+    block.add_row(f"{number}.", text)
+    return block
 
 
-def _place(reason: PinnedFor, limit: int | None) -> str:
+def _in_words(facts: Explanation, amount: Amount) -> str:
+    macs, params = _shares(facts, amount)
+    return f"{macs} of the MACs and {params} of the parameters"
+
+
+def _place(reason: PinnedFor) -> str:
     """The operation, and the modules in which it runs; a module with a rule of its own is its own operation."""
     if not reason.operation:
         return ""
-    paths = in_words((group.module or "(root)" for group in reason.groups), limit)
+    paths = in_words((group.module or "(root)" for group in reason.groups), PATHS)
     operation = f"{reason.operation} in " if reason.operation != reason.module_class else ""
     return f": {operation}{reason.module_class} {paths}"
+
+
+def _one(facts: Explanation, reason: PinnedFor, group: PinnedGroup) -> str:
+    """What one group of many has to itself."""
+    text = f"{_counted(group.width, 'channel')} with {_in_words(facts, group.would_save)}"
+    text += f"; in {group.module or '(root)'}" * bool(reason.operation)
+    return text + (f"; {group.what}" if group.what != reason.what else "")
 
 
 def comparison_table(metrics: Mapping[str, Figures]) -> Table:

@@ -220,7 +220,7 @@ class Draft:
         for split in self._flow.splits:
             components = np.unique(self._nodes.component[split.nodes[split.nodes > 0].numpy()]).tolist()
             reasons = [self._reasons[c] for c in components]
-            if reasons and all(r is not None and r.what not in HOPELESS for r in reasons):
+            if reasons and all(r is not None and r.what not in HOPELESS | {FIXED.what} for r in reasons):
                 numbers.add(split.number)
         return numbers
 

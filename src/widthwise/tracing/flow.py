@@ -167,6 +167,7 @@ class Flow(TorchDispatchMode):
         self._rule_of: dict[Any, Rule] = {}
         self._layers = WeakIdKeyDictionary()
         self._weights = WeakIdKeyDictionary()
+        self._touched = WeakIdKeyDictionary()
         self.axes: list[tuple[str, int, int]] = []
         """(tensor name, dimension, size) of each numbered axis; nodes are numbered in this order, from 1."""
         self.edges: list[Tensor] = []
@@ -263,6 +264,9 @@ class Flow(TorchDispatchMode):
     def _weigh(self, call: Call) -> None:
         """What is computed from weights alone is a weight, and what only looks at one differently is that one."""
         operands = call.operands()
+        for operand in operands:
+            if isinstance(operand, nn.Parameter):
+                self._touched[operand] = True
         rank = min((self.weight(t) for t in operands), default=0)
         for result in call.results():
             same = rank == 2 and any(result.data_ptr() == t.data_ptr() for t in operands if t.numel())
@@ -323,16 +327,8 @@ class Flow(TorchDispatchMode):
         self._layers[tensor] = kept
 
     def unused(self) -> bool:
-        """Whether some weight was neither produced from nor consumed so far."""
-        used = torch.zeros(self.num_nodes, dtype=torch.bool)
-        for nodes in [*self.producers, *self.consumers, *self.norms]:
-            used[nodes] = True
-        start = 1
-        for name, dim, size in self.axes:
-            if dim == 0 and name.endswith("weight") and not bool(used[start : start + size].any()):
-                return True
-            start += size
-        return False
+        """Whether some parameter has not been looked at by any operation so far."""
+        return any(isinstance(t, nn.Parameter) and t not in self._touched for t in self.tensors.values())
 
     def axis(self, tensor: Tensor, dim: int, why: Reason = MIXED_AXES) -> Tensor:
         """The nodes along one axis, int64 [size]; zeros where fixed. What varies along others too is pinned."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from math import isfinite
 from typing import Any
 
 import torch
@@ -109,19 +110,20 @@ def difference(found: list[Tensor], expected: list[Tensor]) -> float:
     """Largest difference of any output, relative to the largest value of that output; infinite if shapes differ."""
     if [t.shape for t in found] != [t.shape for t in expected]:
         return float("inf")
-    worst = 0.0
-    for a, b in zip(found, expected, strict=True):
-        if a.numel() and (_is_number(a)):
-            usual = b.isfinite()  # masked scores are infinite on purpose: those must be the same
-            if not torch.equal(a.isfinite(), usual) or not torch.equal(a[~usual].nan_to_num(), b[~usual].nan_to_num()):
-                return float("inf")
-            a, b = a.where(usual, 0), b.where(usual, 0)
-            scale = b.abs().amax().item()
-            error = (a - b).abs().amax().item() / (scale or 1.0)
-            worst = max(worst, error if error == error else float("inf"))
-        elif not torch.equal(a, b):
-            worst = float("inf")
-    return worst
+    return max((_apart(a, b) for a, b in zip(found, expected, strict=True) if b.numel()), default=0.0)
+
+
+def _apart(a: Tensor, b: Tensor) -> float:
+    """The same of one output."""
+    if not _is_number(a):
+        return 0.0 if torch.equal(a, b) else float("inf")
+    scale, error = b.abs().amax().item(), (a - b).abs().amax().item()
+    if isfinite(scale) and isfinite(error):
+        return float(error / (scale or 1.0))
+    usual = b.isfinite()  # masked scores are infinite on purpose: those must be the same
+    if not torch.equal(a.isfinite(), usual) or not torch.equal(a[~usual].nan_to_num(), b[~usual].nan_to_num()):
+        return float("inf")
+    return _apart(a.where(usual, 0), b.where(usual, 0))
 
 
 def worst_difference(found: Observation, expected: Observation) -> float:

@@ -46,13 +46,18 @@ def _random_subnet(graph: ChannelGraph, groups: list[Group], seed: int, turn: in
     """
     generator = torch.Generator().manual_seed(seed)
     keep = torch.ones(graph.num_channels, dtype=torch.bool)
-    places = {tensor: i for i, (tensor, _) in enumerate(graph.axes)}
     for group in groups:
-        share = int(torch.randint(1, group.width, (), generator=generator))
-        order = ORDERS[(37 * places[group.members[0].tensor] + group.width) % len(ORDERS)]
-        gone = (0, 1, group.width // 2, share, group.width - 1)[order[turn]]
+        gone = _gone(graph, group, turn)
         keep[group.ids[torch.randperm(group.width, generator=generator)[:gone]]] = False
     return Subnet(keep)
+
+
+def _gone(graph: ChannelGraph, group: Group, turn: int) -> int:
+    """How many channels of a group are removed in a round."""
+    place = next(i for i, (tensor, _) in enumerate(graph.axes) if tensor == group.members[0].tensor)
+    number = 37 * place + group.width
+    share = 1 + number * 7919 % (group.width - 1)
+    return (0, 1, group.width // 2, share, group.width - 1)[ORDERS[number % len(ORDERS)][turn]]
 
 
 @contextmanager
@@ -145,17 +150,23 @@ class _Round:
         failure = self.failure(groups) if groups else None
         if failure is None:
             return []
-        if len(groups) == 1:
-            return [(groups[0], failure)]
+        return [(groups[0], failure)] if len(groups) == 1 else self.halves(groups)
+
+    def halves(self, groups: list[Group]) -> list[tuple[Group, str]]:
+        """The same for groups of which some are known not to hold."""
         half = len(groups) // 2
         return self.refused(groups[:half]) + self.refused(groups[half:])
 
-    def refused_alike(self, groups: list[Group]) -> list[tuple[Group, str]]:
-        """The same for groups that rest on one guess: where the first and the last fail, the guess is wrong."""
-        if self.failure(groups) is None:
+    def refused_alike(self, groups: list[Group], *, known: bool) -> list[tuple[Group, str]]:
+        """The same for groups that rest on one guess: where the first and the last fail, the guess is wrong.
+
+        ``known``: that they do not all hold is known already.
+        """
+        if not known and self.failure(groups) is None:
             return []
-        first = self.failure(groups[:1])
-        if first is not None and (len(groups) == 1 or self.failure(groups[-1:]) is not None):
+        cut = [g for g in groups if _gone(self.graph, g, self.turn)]
+        first = self.failure(cut[:1])
+        if first is not None and (len(cut) == 1 or self.failure(cut[-1:]) is not None):
             return [(group, first) for group in groups]
         return self.refused([g for g in groups if g not in self.accepted])
 
@@ -168,9 +179,9 @@ def _refused(draft: Draft, now: _Round) -> list[tuple[Group, str]]:
     kinds: dict[str, list[Group]] = {"": []}
     for group in groups:
         kinds.setdefault(draft.guess(group), []).append(group)
-    found = now.refused(kinds.pop(""))
+    found = now.refused(kinds.pop("")) if len(kinds) > 1 else now.halves(kinds.pop(""))
     for alike in kinds.values():
-        found += now.refused_alike(alike)
+        found += now.refused_alike(alike, known=len(kinds) == 1 and not found)
     return found
 
 
