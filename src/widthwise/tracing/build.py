@@ -178,7 +178,7 @@ class Draft:
         return nodes
 
     def sites(self) -> dict[str, list[Site]]:
-        """For each module without parts, in the order of its calls, where the channels lie in what it returned."""
+        """For each module with parameters of its own, call by call, where the channels lie in what it returned."""
         found: dict[str, list[Site]] = defaultdict(list)
         for made in self._flow.made:
             nodes = made.nodes.numpy()

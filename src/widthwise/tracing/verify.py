@@ -62,41 +62,43 @@ def _gone(graph: ChannelGraph, group: Group, turn: int) -> int:
 
 @contextmanager
 def _silenced(model: nn.Module, graph: ChannelGraph, subnet: Subnet) -> Iterator[None]:
-    """The reference, in place: the removed columns of each consumer are zero inside, and as before after.
-
-    Kept and removed columns together are one weight, so a small network and this need the memory of one model.
-    """
+    """The reference: the removed columns of each consumer are zero inside, and as before after."""
     tensors, keep = tensors_of(model), torch.cat([subnet.keep, torch.ones(1, dtype=torch.bool)])
-    removed: list[tuple[Tensor, int, Tensor, Tensor]] = []
+    before: list[tuple[Tensor, Tensor]] = []
     for (name, dim), role in graph.roles.items():
-        gone = (~keep[graph.axes[name, dim]]).nonzero()[:, 0]
-        if role == "in" and len(gone):
-            weight, gone = tensors[name].data, gone.to(tensors[name].device)
-            removed.append((weight, dim, gone, weight.index_select(dim, gone)))
-            weight.index_fill_(dim, gone, 0)
+        kept = keep[graph.axes[name, dim]]
+        if role == "in" and not bool(kept.all()):
+            weight = tensors[name]
+            before.append((weight, weight.data))
+            mask = kept.reshape([-1 if d == dim else 1 for d in range(weight.ndim)])
+            weight.data = weight.data * mask.to(weight.device)
     try:
         yield
     finally:
-        for weight, dim, gone, columns in reversed(removed):
-            weight.index_copy_(dim, gone, columns)
+        for weight, data in reversed(before):
+            weight.data = data
 
 
 def _small(model: nn.Module, graph: ChannelGraph, subnet: Subnet) -> nn.Module:
-    """What ``materialize`` makes, but tensors that nothing is removed from are the model's own, not copies."""
+    """What ``materialize`` makes, but parameters that nothing is removed from are the model's own, not copies."""
     kept = kept_positions(graph, subnet)
-    tensors = {n: slice_axes(t.detach(), n, kept).contiguous() for n, t in tensors_of(model).items()}
+    tensors = {n: slice_axes(t.detach(), n, kept).contiguous() for n, t in model.named_parameters()}
+    tensors |= {n: slice_axes(t, n, kept).clone() for n, t in model.named_buffers()}  # training changes them
     return resized_copy(model, tensors, graph.sizes_of(subnet))
 
 
 def _compare(graph: ChannelGraph, probe: Probe, sites: Sites, subnet: Subnet) -> float:
-    """How far the small network is from the reference, relative to what is compared."""
+    """How far the small network is from the reference, relative to what is compared.
+
+    One after the other, so that the memory of one of them, beside the probe's, is enough.
+    """
     small = _small(probe.model, graph, subnet)
     found = observe(probe, small, sites, subnet, small=True)
-    with _silenced(probe.model, graph, subnet):
-        expected = observe(probe, probe.model, sites, subnet, small=False)
     if probe.trains:
-        probe.run_in_training(small)  # last: statistics that nothing is removed from are the probe's own
-    return worst_difference(found, expected)
+        probe.run_in_training(small)
+    del small
+    with _silenced(probe.model, graph, subnet):
+        return worst_difference(found, observe(probe, probe.model, sites, subnet, small=False))
 
 
 def _failure(graph: ChannelGraph, probe: Probe, sites: Sites, groups: list[Group], seed: int, turn: int) -> str | None:
