@@ -87,7 +87,7 @@ def _pinned(graph: ChannelGraph, layers: Sequence[LayerCost]) -> tuple[PinnedFor
         where = type(modules[reason.module]).__name__ if reason.operation and reason.module in modules else ""
         kinds[_head(reason.what), reason.operation, where, reason.remedy].append((group, reason))
     found = [_pinned_for(kind, members, stake) for kind, members in kinds.items()]
-    return tuple(sorted(found, key=lambda reason: (not reason.remedy, -stake.share(reason.would_save))))
+    return tuple(sorted(found, key=lambda reason: -stake.share(reason.would_save)))
 
 
 def _head(what: str) -> str:

@@ -123,7 +123,7 @@ class Explanation:
     prunable: tuple[PrunableGroup, ...]
     """In the order of the channels' numbers."""
     pinned: tuple[PinnedFor, ...]
-    """Those on which most hangs first; at the end those that nothing can be done about."""
+    """Those on which most hangs first, of the multiply-adds or of the parameters."""
     layers: tuple[LayerCost, ...]
     followers: tuple[Follower, ...]
     notes: tuple[str, ...]
