@@ -11,6 +11,7 @@ from rich.table import Table
 
 import widthwise
 from widthwise import CostModel, Subnet
+from widthwise.report import explain
 
 
 def main(name: str = "resnet18", size: int = 224) -> Subnet:
@@ -20,13 +21,17 @@ def main(name: str = "resnet18", size: int = 224) -> Subnet:
     graph = widthwise.trace(model, example)
     cost = CostModel(graph)
 
-    table = Table("group", "width", "runs through", title=f"{name}: {graph.num_channels} prunable channels")
-    for group in graph.prunable:
-        filters = [member.tensor for member in group.members if member.role == "out"]
-        table.add_row(group.name, str(group.width), ", ".join(filters))
+    facts = explain(graph, cost)  # what `widthwise trace` prints, as data; facts.to_dict() is its --json
+    console.print(f"{name}: {facts.macs_share:.0%} of {facts.macs / 1e6:,.0f} M MACs are in prunable groups")
+    table = Table("group", "width", "M MACs that it may save", "made by", title=f"{facts.channels:,} prunable channels")
+    for group in facts.prunable:
+        table.add_row(group.name, str(group.width), f"{group.saves.macs / 1e6:,.0f}", ", ".join(group.made_by))
     console.print(table)
-    for group in graph.pinned:
-        console.print(f"pinned: {group.name}: {group.reason}", highlight=False)
+    for reason in facts.pinned:
+        for pinned in reason.groups:
+            console.print(
+                f"pinned: {pinned.name}: {pinned.what}. {reason.remedy}".strip(), markup=False, highlight=False
+            )
 
     ratios = torch.tensor([1.0, 0.75, 0.5, 0.25])
     widths = (ratios[:, None] * graph.full_widths).round().long().clamp(min=1)

@@ -1,5 +1,9 @@
 """The command line: what it prints, what it saves, and how it fails."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 
 from widthwise.cli import main
@@ -32,12 +36,53 @@ def test_settings_from_a_file_and_printed(tmp_path, capsys):
     assert capsys.readouterr().out == text
 
 
-def test_trace_shows_layers_groups_and_reasons(capsys):
+def test_trace_shows_what_can_be_pruned_and_why_not_the_rest(capsys):
     assert main(["trace", "resnet20"]) == 0
     printed = capsys.readouterr().out
-    assert "40,551,040 MACs" in printed
-    assert "layer1.0.conv1" in printed
-    assert "reaches the model's" in printed
+    assert "40,551,040" in printed
+    assert "layer1.*.conv1 (3) -> layer1.*.conv2 (3)" in printed
+    assert "It reaches the model's output" in printed
+    assert "layer1.0.conv2:" not in printed
+    assert main(["trace", "resnet20", "--all", "--pin", '["layer3.*"]']) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "layer1.0.conv2: layer1.0.conv1" in printed
+    assert "Each was asked to stay whole (layer3.*)" in printed
+
+
+TALKATIVE = """
+import warnings
+from torch import nn
+
+class Net(nn.Sequential):
+    def forward(self, x):
+        print("a forward that prints")
+        return super().forward(x)
+
+def build():
+    print("a builder that prints")
+    warnings.warn("and warns")
+    return Net(nn.Conv2d(3, 4, 3), nn.LayerNorm(14), nn.Conv2d(4, 2, 3))
+"""
+
+
+def test_trace_writes_json_and_nothing_else(tmp_path):
+    (tmp_path / "talkative.py").write_text(TALKATIVE)
+    command = [sys.executable, "-m", "widthwise.cli", "trace", "talkative:build", "--shape", "3x16x16", "--json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    data = json.loads(done.stdout)
+    assert (data["model"], data["input_shape"]) == ("talkative:build", [1, 3, 16, 16])
+    assert data["macs"] == 14 * 14 * 9 * 3 * 4 + 12 * 12 * 9 * 4 * 2
+    assert [group["name"] for group in data["prunable"]] == ["0"]
+    assert "reaches the model's output" in [reason["what"] for reason in data["pinned"]]
+    for said in ("a builder that prints", "a forward that prints", "and warns"):
+        assert said in done.stderr
+
+
+def test_trace_says_on_standard_error_what_is_wrong_with_json_too(capsys):
+    assert main(["trace", "resnet57", "--json"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "resnet56" in printed.err
 
 
 @pytest.mark.parametrize(

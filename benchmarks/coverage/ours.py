@@ -1,6 +1,5 @@
 """Widthwise on one network: the trace, its cost, and five random sub-networks against the reference."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from time import perf_counter
@@ -15,6 +14,7 @@ from benchmarks.coverage.memory import model_bytes, peak_growth
 from benchmarks.coverage.notes import Notes
 from benchmarks.coverage.weights import randomise
 from widthwise import ChannelGraph, CostModel, Group, Subnet, trace
+from widthwise.report import PinnedFor, explain
 
 __all__ = ["DRAWS", "measure", "rows"]
 
@@ -23,9 +23,6 @@ DRAWS = 5
 
 FORWARDS = 3
 """Timed forward passes; the fastest counts."""
-
-_PLACE = re.compile(r" \(?in [\w.]+\)?$")
-"""How a reason ends: the module that was running."""
 
 REASONS = 6
 """Reasons for pinning that are kept, those with the most channels first."""
@@ -79,24 +76,19 @@ def _trace(built: Built, notes: Notes, forward_s: float) -> ChannelGraph:
 
 def _extent(graph: ChannelGraph, cost: CostModel) -> dict[str, Any]:
     """How much of the network may be pruned, and why not the rest."""
-    full = cost.full
-    whole = Subnet(torch.ones(graph.num_channels, dtype=torch.bool))
-    macs = [macs for _, macs in cost.per_layer(whole)]
-    touched = sum(m for m, layer in zip(macs, graph.layers, strict=True) if bool(layer.per_channel.any()))
-    ones = torch.ones(1, len(graph.prunable), dtype=torch.int64)
-    layers = sum(isinstance(m, nn.Linear | nn.modules.conv._ConvNd) for m in graph.model.modules())
+    facts = explain(graph, cost)
     return {
-        "groups": len(graph.prunable),
+        "groups": len(facts.prunable),
         "channels": sum(rows(group) for group in graph.prunable),
-        "units": graph.num_channels,
-        "macs": full["macs"],
-        "macs_share": touched / max(1, sum(macs)),
-        "params_share": _params_share(graph),
-        "least_share": int(cost.macs(ones)[0]) / max(1, full["macs"]),
-        "layers": layers,
+        "units": facts.channels,
+        "macs": facts.macs,
+        "macs_share": facts.macs_share,
+        "params_share": facts.params_share,
+        "least_share": facts.smallest.macs / max(1, facts.macs),
+        "layers": sum(isinstance(m, nn.Linear | nn.modules.conv._ConvNd) for m in graph.model.modules()),
         "pinned": len(graph.pinned),
-        "reasons": _reasons(graph.pinned),
-        "notes": [str(note) for note in graph.notes],
+        "reasons": _reasons(facts.pinned),
+        "notes": list(facts.notes),
     }
 
 
@@ -110,18 +102,11 @@ def rows(group: Group) -> int:
     return group.width * max(made, default=1)
 
 
-def _params_share(graph: ChannelGraph) -> float:
-    """Share of the parameters that lie in tensors with a prunable axis."""
-    sizes = {name: parameter.numel() for name, parameter in graph.model.named_parameters()}
-    touched = {name for name, _ in graph.roles}
-    return sum(size for name, size in sizes.items() if name in touched) / max(1, sum(sizes.values()))
-
-
-def _reasons(pinned: Sequence[Group]) -> list[tuple[int, str]]:
-    """(channels, reason without its place) of pinned groups, the most channels first."""
+def _reasons(pinned: Sequence[PinnedFor]) -> list[tuple[int, str]]:
+    """(channels, reason with its operation) of pinned groups, the most channels first."""
     count: Counter[str] = Counter()
-    for group in pinned:
-        count[_PLACE.sub("", str(group.reason).splitlines()[0])[:200]] += group.width
+    for reason in pinned:
+        count[reason.what.splitlines()[0][:200] + f": {reason.operation}" * bool(reason.operation)] += reason.channels
     return [(channels, reason) for reason, channels in count.most_common(REASONS)]
 
 

@@ -9,134 +9,24 @@ where multiply-adds happen) and turned into a graph afterwards.
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from math import prod
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from widthwise.channels import Reason
-from widthwise.subnet.resize import ATTRIBUTES
+from widthwise.tracing.found import Arithmetic, Call, Held, Made, Pin, Split, attributes_of, in_runs
 from widthwise.tracing.labels import Layers, along, as_vector, empty_vector, place, same_pattern, varying
 from widthwise.tracing.reasons import FIXED, MIXED_AXES, odd
 
-__all__ = ["Arithmetic", "Call", "Flow", "Held", "Made", "Pin", "Rule", "Split", "tensors_in"]
+__all__ = ["Call", "Flow", "Rule"]
 
 Rule = Callable[["Flow", "Call"], None]
-
-
-@dataclass(frozen=True)
-class Pin:
-    """Nodes that may not be removed, and why."""
-
-    nodes: Tensor
-    """int64 [n]."""
-    reason: Reason
-
-
-@dataclass(frozen=True)
-class Arithmetic:
-    """Multiply-adds of one operation: ``constant`` times the product of the kept positions of each axis."""
-
-    module: str
-    constant: int
-    axes: tuple[Tensor, ...]
-    """Each int64 [positions] or [layers, positions]: the nodes along one axis."""
-
-
-@dataclass(frozen=True)
-class Held:
-    """An attribute of a module that holds how many of these positions there are."""
-
-    module: str
-    attribute: str
-    index: int | None
-    """Where in the attribute, if it is a tuple or list."""
-    nodes: Tensor
-    """int64 [n]: the attribute's value is n."""
-    needed: bool
-    """Whether the operation is known to need it; otherwise the equal number may be a coincidence."""
-
-
-@dataclass(frozen=True)
-class Made:
-    """A tensor that a module returned, whose nodes lie along one axis."""
-
-    module: str
-    dim: int
-    nodes: Tensor
-    """int64 [size along dim]."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """An axis of nodes that a view split into pieces."""
-
-    number: int
-    """How many operations ran before it."""
-    nodes: Tensor
-
-
-@dataclass(frozen=True)
-class Call:
-    """One executed operation: its arguments by schema name, and its result.
-
-    For a module with a rule of its own: the arguments of its forward, and ``module``, the module itself.
-    """
-
-    name: str
-    """Such as ``aten::convolution``, or the module's class."""
-    arguments: Mapping[str, Any]
-    out: Any
-
-    def __getitem__(self, name: str) -> Any:
-        return self.arguments[name]
-
-    def operands(self) -> list[Tensor]:
-        """Every tensor argument, in order."""
-        return [t for t in tree_leaves(list(self.arguments.values())) if isinstance(t, Tensor)]
-
-    def results(self) -> list[Tensor]:
-        """Every tensor result."""
-        return [t for t in tree_leaves(self.out) if isinstance(t, Tensor)]
-
-
-def tensors_in(value: Any) -> list[Tensor]:
-    """Every tensor inside nested containers, mappings, dataclasses and plain objects, with slots or without."""
-    found: list[Tensor] = []
-    seen: dict[int, object] = {}  # also keeps them alive: another could get the same id
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if id(item) in seen:
-            continue
-        seen[id(item)] = item
-        if isinstance(item, Tensor):
-            found.append(item)
-        elif isinstance(item, Mapping):
-            stack.extend(reversed(list(item.values())))
-        elif not isinstance(item, str | bytes | bytearray | range | np.ndarray | nn.Module | type):
-            parts = list(item) if isinstance(item, Collection) else []
-            stack.extend(reversed([*parts, *_attributes(item)]))
-    return found
-
-
-def _attributes(item: object) -> list[object]:
-    """The values of an object's attributes, in slots and in its dictionary."""
-    slots = [name for base in type(item).__mro__ for name in vars(base).get("__slots__", ())]
-    values = [getattr(item, name, None) for name in slots if not name.startswith("__")]
-    return [*values, *getattr(item, "__dict__", {}).values()]
-
-
-def _in_runs(nodes: Tensor) -> bool:
-    """Whether equal nodes stand side by side; elsewhere they come from a dimension that batch or windows share."""
-    return len(nodes.unique_consecutive()) == len(nodes.unique())
 
 
 class Flow(TorchDispatchMode):
@@ -385,8 +275,9 @@ class Flow(TorchDispatchMode):
         Returns whether there is one. One attribute holds the size of one thing: of two that are needed the positions
         are united, and a coincidence is not.
         """
-        names = self._attributes(len(nodes))
-        if not names or not (needed or _in_runs(nodes)):
+        module = self._modules.get(self.module)
+        names = attributes_of(module, len(nodes)) if module is not None and (needed or in_runs(nodes)) else []
+        if not names:
             return False
         taken = {(h.module, h.attribute, h.index): h for h in self.held}
         free = [n for n in names if (self.module, *n) not in taken]
@@ -398,21 +289,6 @@ class Flow(TorchDispatchMode):
         elif needed:
             self.unite(other.nodes, nodes)
         return True
-
-    def _attributes(self, size: int) -> list[tuple[str, int | None]]:
-        """(name, index or None) of the running module's public attributes that are this number."""
-        module = self._modules.get(self.module)
-        if module is None or (isinstance(module, tuple(ATTRIBUTES)) and any(True for _ in module.parameters())):
-            return []  # those follow their tensors' shapes
-        found: list[tuple[str, int | None]] = []
-        for name, value in vars(module).items():
-            if name.startswith("_"):
-                continue
-            if type(value) is int and value == size:
-                found.append((name, None))
-            elif isinstance(value, tuple | list) and all(type(v) is int for v in value):
-                found.extend((name, i) for i, v in enumerate(value) if v == size)
-        return found
 
     def count(self, constant: int, *axes: Tensor) -> None:
         """Record multiply-adds; an axis without nodes is part of the constant."""

@@ -21,7 +21,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from widthwise.errors import UntraceableModel
 from widthwise.subnet.resize import copy_structure, refresh, tensors_of
-from widthwise.tracing.flow import tensors_in
+from widthwise.tracing.nested import tensors_in
 from widthwise.tracing.refuse import check_inputs, check_outputs, did_not_copy, did_not_run
 
 __all__ = ["Example", "Probe", "as_example", "make_probe", "making_on"]

@@ -8,7 +8,6 @@ from widthwise.channels import Reason
 __all__ = [
     "BOTH_AXES",
     "CUT",
-    "ENTERS",
     "FIXED",
     "HOPELESS",
     "INDEXED",
@@ -20,14 +19,12 @@ __all__ = [
     "NORMALISED",
     "NO_RULE",
     "OUTPUT",
-    "PIECES",
     "PRODUCT",
     "REDUCED",
     "SINGLE",
     "SPACE",
     "TRAINING_OUTPUT",
     "UNUSED",
-    "UNWRITTEN",
     "WINDOW",
     "asked",
     "broken",
@@ -58,7 +55,6 @@ FIXED = Reason(
 )
 WINDOW = Reason("is an axis of a kernel window")
 BOTH_AXES = Reason("is an input axis and an output axis of the same weight")
-UNWRITTEN = Reason("receives the channels of one layer in a part of its positions", _WIDTH)
 NO_RULE = Reason("enters an operation without a rule", _RULE)
 NORMALISED = Reason(
     "is normalised together with other channels",
@@ -71,13 +67,11 @@ PRODUCT = Reason(
     f"An attention module that keeps its number of heads in an attribute can lose whole heads. {_RISK}",
 )
 CUT = Reason("is cut at a fixed position", _WIDTH)
-PIECES = Reason("is cut into pieces of fixed width", _WIDTH)
 INDEXED = Reason("is taken by a fixed index", _WIDTH)
 LOOKED_UP = Reason("is looked up by index")
 MULTIPLIER = Reason("is the multiplier of a depthwise convolution")
 SPACE = Reason("lies along space, batch or tokens where channels are expected")
 MIXED_AXES = Reason("lies along several axes at once", _RULE)
-ENTERS = Reason("is changed in a form that the rule does not know", _RULE)
 
 
 HOPELESS = frozenset(reason.what for reason in (OUTPUT, TRAINING_OUTPUT, INPUT, UNUSED, WINDOW))

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from widthwise.errors import UntraceableModel
 from widthwise.subnet.resize import tensors_of
-from widthwise.tracing.flow import tensors_in
+from widthwise.tracing.nested import tensors_in
 
 __all__ = ["check_inputs", "check_model", "check_outputs", "did_not_copy", "did_not_run", "independent_of"]
 

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from widthwise.tracing.flow import Call, Flow, Rule, Split
+from widthwise.tracing.flow import Call, Flow, Rule
+from widthwise.tracing.found import Split
 from widthwise.tracing.labels import Layers, along, compress, varying, view_layer
 from widthwise.tracing.reasons import CUT, INDEXED, MIXED_AXES
 

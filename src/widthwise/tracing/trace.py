@@ -80,8 +80,8 @@ def modules_named(model: nn.Module, layers: Layers) -> dict[str, str]:
             tops = [path for path, module in model.named_modules() if isinstance(module, wanted)]
         if not tops:
             raise ConfigError(
-                f"Layers are named by module path, pattern or type, but {wanted!r} matches none; `widthwise trace` "
-                "lists the paths."
+                f"Layers are named by module path, pattern or type, but {wanted!r} matches none; `widthwise trace "
+                "--all` lists the paths."
             )
         name = wanted if isinstance(wanted, str) else wanted.__name__
         for path, _ in model.named_modules():
