@@ -3,11 +3,14 @@
 import copy
 import dataclasses
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils.flop_counter import FlopCounterMode
 
 import widthwise
 from widthwise import ChannelGraph, Subnet
@@ -131,6 +134,29 @@ def check_subnet(model: nn.Module, graph: ChannelGraph, keep: Keep, inputs: Any,
         distances = {name: distance(run(), expected) for name, run in ways.items()}
     assert max(distances.values()) <= tolerance, f"{distances} for {widths_text(graph, subnet)}"
     return max(distances.values())
+
+
+@contextmanager
+def unfused() -> Iterator[None]:
+    """Attention in its parts: PyTorch counts nothing inside the kernels that do it at once on a CPU."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def check_cost(model: nn.Module, graph: ChannelGraph, keep: Keep, inputs: Any) -> None:
+    """Multiply-adds and parameters equal those that PyTorch counts on the materialised network."""
+    subnet, cost = graph.subnet(keep), widthwise.CostModel(graph)
+    small = widthwise.materialize(model.eval(), graph, subnet)
+    with torch.no_grad(), unfused(), FlopCounterMode(display=False) as counter:
+        call(small, inputs)
+    found = {"macs": cost.macs(subnet), "params": cost.params(subnet)}
+    counted = {"macs": counter.get_total_flops() // 2, "params": sum(p.numel() for p in small.parameters())}
+    assert found == counted, f"{found} but counted {counted} for {widths_text(graph, subnet)}"
 
 
 def widths_text(graph: ChannelGraph, subnet: Subnet) -> str:

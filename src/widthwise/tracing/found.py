@@ -90,7 +90,7 @@ class Call:
 
 
 def attributes_of(module: nn.Module, size: int) -> list[tuple[str, int | None]]:
-    """(name, index or None) of the public attributes of a module that are this number, or hold it in a tuple or list."""
+    """(name, index or None) of a module's public attributes that are this number, or hold it in a tuple or list."""
     if isinstance(module, tuple(ATTRIBUTES)) and any(True for _ in module.parameters()):
         return []  # those follow their tensors' shapes
     found: list[tuple[str, int | None]] = []
