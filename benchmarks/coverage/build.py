@@ -25,6 +25,7 @@ _OTHER_SHAPES: dict[str, tuple[int, ...]] = {
     "inception_v3": (3, 299, 299),
     "mvit_v1_b": (3, 16, 224, 224),
     "mvit_v2_s": (3, 16, 224, 224),
+    "s3d": (3, 16, 224, 224),
 }
 """Networks that run on no other size."""
 
@@ -56,7 +57,8 @@ def build(entry: Entry) -> Built:
         model = _torchvision(entry.model)
         shape = _OTHER_SHAPES.get(entry.model, _SHAPES[entry.kind])
     image = torch.randn(shape)
-    return Built(model.eval(), ([image],) if entry.kind == "detection" else (image[None],))
+    model.eval().requires_grad_(False)  # FlopCounterMode stumbles over parameters that want gradients under no_grad
+    return Built(model, ([image],) if entry.kind == "detection" else (image[None],))
 
 
 def _torchvision(name: str) -> nn.Module:

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.oracle import check_cost, check_subnet
 from torch import Tensor, nn
 
 import widthwise
-from tests.oracle import check_cost, check_subnet
 
 IMAGE = torch.rand(1, 3, 6, 6)
 
