@@ -51,7 +51,7 @@ def test_a_pinned_layer_keeps_its_inputs_too():
 
 @pytest.mark.parametrize("choice", ["pin", "unproved"])
 def test_a_pattern_that_matches_nothing_is_refused(choice: str) -> None:
-    with pytest.raises(ConfigError, match="'stage9'.*matches none"):
+    with pytest.raises(ConfigError, match=r"'stage9'.*matches none"):
         widthwise.trace(Normed(), IMAGE, **{choice: ["stage9"]})
 
 
