@@ -57,7 +57,7 @@ def build(entry: Entry) -> Built:
         model = _torchvision(entry.model)
         shape = _OTHER_SHAPES.get(entry.model, _SHAPES[entry.kind])
     image = torch.randn(shape)
-    model.eval().requires_grad_(False)  # FlopCounterMode stumbles over parameters that want gradients under no_grad
+    model.eval()
     return Built(model, ([image],) if entry.kind == "detection" else (image[None],))
 
 

@@ -37,6 +37,7 @@ def measure(built: Built, notes: Notes, detection: bool) -> None:
         detection: whether to compare in double precision, with the numbers behind each decision.
     """
     randomise(built.model)
+    built.model.requires_grad_(False)  # FlopCounterMode stumbles over parameters that want gradients under no_grad
     notes.stage("forward")
     seconds = _forward(built, notes)
     notes.stage("trace")

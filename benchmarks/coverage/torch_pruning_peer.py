@@ -29,7 +29,7 @@ def measure(built: Built, notes: Notes) -> None:
     notes.add(channels=_channels(graph, outputs), params=_params(model))
     notes.stage("prune")
     start = perf_counter()
-    _prune_half(model, example, outputs)
+    peer.build_pruner(model, example, outputs).step()
     notes.add(seconds=perf_counter() - start, params_left=_params(model))
     notes.stage("run what it returned")
     with torch.no_grad():
@@ -63,20 +63,6 @@ def _is_end(graph: torch_pruning.DependencyGraph, dependency: torch_pruning.Depe
 def _channels(graph: torch_pruning.DependencyGraph, outputs: list[nn.Module]) -> int:
     groups = graph.get_all_groups(ignored_layers=outputs)
     return sum(int(graph.get_out_channels(group[0].dep.target.module)) for group in groups)
-
-
-def _prune_half(model: nn.Module, example: Tensor, outputs: list[nn.Module]) -> None:
-    """As :func:`benchmarks.peer.build_pruner`, which knows networks with a linear classifier only."""
-    torch_pruning.pruner.BasePruner(
-        model,
-        example,
-        importance=torch_pruning.importance.MagnitudeImportance(p=1),
-        pruning_ratio=0.5,
-        ignored_layers=outputs,
-        in_channel_groups={},
-        out_channel_groups={},
-        num_heads={},
-    ).step()
 
 
 def _params(model: nn.Module) -> int:
