@@ -40,11 +40,24 @@ _Entry = tuple[_Signature, Reason | None, list[int]]
 
 @dataclass(frozen=True)
 class _Nodes:
-    """Node numbers as arrays: which component, axis and position each belongs to. Index 0 is the fixed node."""
+    """Node numbers as arrays: which component and axis each belongs to. Index 0 is the fixed node."""
 
     component: NDArray[np.int64]
     axis: NDArray[np.int64]
-    position: NDArray[np.int64]
+
+    def any_in(self, nodes: Tensor, components: NDArray[np.int64]) -> bool:
+        """Whether any of these nodes belongs to one of these components."""
+        return bool(np.isin(self.component[nodes.numpy()], components).any())
+
+    def ids(self, nodes: Tensor, channel: NDArray[np.int64]) -> Tensor:
+        """int64, in the shape of the nodes: the channel of each, -1 for the fixed node and for what is pinned.
+
+        Args:
+            nodes: int64, any shape.
+            channel: [components], the channel of each or -1.
+        """
+        found = nodes.numpy()
+        return torch.from_numpy(np.where(found > 0, channel[self.component[found]], -1))
 
 
 class Draft:
@@ -73,8 +86,7 @@ class Draft:
         matrix = coo_matrix((ones, (edges[0], edges[1])), shape=(flow.num_nodes, flow.num_nodes))
         _, labels = connected_components(matrix, directed=False)
         axis = np.concatenate([[-1], *(np.full(n, i) for i, (_, _, n) in enumerate(flow.axes))]).astype(np.int64)
-        position = np.concatenate([[0], *(np.arange(n) for _, _, n in flow.axes)]).astype(np.int64)
-        return _Nodes(labels.astype(np.int64), axis, position)
+        return _Nodes(labels.astype(np.int64), axis)
 
     def _find_roles(self, flow: Flow) -> dict[int, Role]:
         """The role of each axis, by its number; the first of consumer, producer and norm wins."""
@@ -168,6 +180,10 @@ class Draft:
         """Pin a group of an earlier :meth:`graph`."""
         self._pin_nodes(self._nodes_of(group), reason)
 
+    def _components_of(self, group: Group) -> NDArray[np.int64]:
+        """The components of a group."""
+        return np.unique(self._nodes.component[self._nodes_of(group)])
+
     def _nodes_of(self, group: Group) -> NDArray[np.int64]:
         """The nodes of one member of a group of the last :meth:`graph`."""
         member = next(m for m in group.members if m.role == "out")
@@ -181,9 +197,7 @@ class Draft:
         """For each module with parameters of its own, call by call, where the channels lie in what it returned."""
         found: dict[str, list[Site]] = defaultdict(list)
         for made in self._flow.made:
-            nodes = made.nodes.numpy()
-            ids = np.where(nodes > 0, self._channel[self._nodes.component[nodes]], -1)
-            found[made.module].append((made.dim, torch.from_numpy(ids)))
+            found[made.module].append((made.dim, self._nodes.ids(made.nodes, self._channel)))
         return found
 
     def guess(self, group: Group) -> str:
@@ -191,36 +205,30 @@ class Draft:
 
         Groups of one kind mostly hold or fail together.
         """
-        components = np.unique(self._nodes.component[self._nodes_of(group)])
+        components = self._components_of(group)
         held = [
             f"{type(self._last.model.get_submodule(h.module)).__name__}.{h.attribute}"
             for h in self._flow.held
-            if np.isin(self._nodes.component[h.nodes.numpy()], components).any()
+            if self._nodes.any_in(h.nodes, components)
         ]
-        whole = any(
-            s.number in self._flow.whole and np.isin(self._nodes.component[s.nodes.numpy()], components).any()
-            for s in self._flow.splits
-        )
+        whole = any(s.number in self._flow.whole and self._nodes.any_in(s.nodes, components) for s in self._flow.splits)
         return " ".join(dict.fromkeys(held + ["whole"] * whole))
 
     def loosen(self, group: Group) -> bool:
         """Leave the attributes alone that follow a group by guess; returns whether there were any."""
-        components = np.unique(self._nodes.component[self._nodes_of(group)])
-        guesses = [
-            held
-            for held in self._held
-            if not held.needed and np.isin(self._nodes.component[held.nodes.numpy()], components).any()
-        ]
+        components = self._components_of(group)
+        guesses = [held for held in self._held if not held.needed and self._nodes.any_in(held.nodes, components)]
         self._held = [held for held in self._held if held not in guesses]
         return bool(guesses)
 
     def whole(self) -> set[int]:
         """Numbers of the splits whose nodes are all pinned, though by something that whole pieces might pass."""
+        final = HOPELESS | {FIXED.what}
         numbers = set()
         for split in self._flow.splits:
             components = np.unique(self._nodes.component[split.nodes[split.nodes > 0].numpy()]).tolist()
             reasons = [self._reasons[c] for c in components]
-            if reasons and all(r is not None and r.what not in HOPELESS | {FIXED.what} for r in reasons):
+            if reasons and all(r is not None and r.what not in final for r in reasons):
                 numbers.add(split.number)
         return numbers
 
@@ -256,10 +264,9 @@ class Draft:
     def _sizes(self, channel: NDArray[np.int64]) -> tuple[Size, ...]:
         sizes = []
         for held in self._held:
-            nodes = held.nodes.numpy()
-            ids = np.where(nodes > 0, channel[self._nodes.component[nodes]], -1)
-            if (ids >= 0).any():
-                sizes.append(Size(held.module, held.attribute, held.index, torch.from_numpy(ids)))
+            ids = self._nodes.ids(held.nodes, channel)
+            if bool((ids >= 0).any()):
+                sizes.append(Size(held.module, held.attribute, held.index, ids))
         return tuple(sizes)
 
     def _group(
@@ -300,8 +307,7 @@ class Draft:
         for operation in self._flow.arithmetic:
             fixed, counts = [], []
             for axis in operation.axes:
-                nodes = axis.numpy()
-                ids = np.where(nodes > 0, channel[self._nodes.component[nodes]], -1)
+                ids = self._nodes.ids(axis, channel).numpy()
                 ids = ids.reshape(-1, ids.shape[-1]).max(0)  # one layer at most is not pinned
                 fixed.append(int((ids < 0).sum()))
                 members = np.bincount(group_of[ids[ids >= 0]], minlength=num_prunable)

@@ -30,9 +30,10 @@ Layers = Sequence[str | type[nn.Module]]
 def trace(model: nn.Module, example_inputs: Any, *, pin: Layers = (), unproved: Layers = ()) -> ChannelGraph:
     """Number the prunable channels of a model, and prove that each group of them can be pruned.
 
-    The model's own forward runs once on a private copy while channel ids flow through it; then random sub-networks
-    are compared with the reference, and whatever does not hold is pinned with the reason. The model itself is not
-    run and not changed: not its mode, gradients, hooks, buffers or the state of the random numbers.
+    The model's own forward runs on a private copy while channel ids flow through it (again where attention heads may
+    stay whole, and in training mode where evaluation leaves weights unused); then random sub-networks are compared
+    with the reference, and whatever does not hold is pinned with the reason. The model itself is not run and not
+    changed: not its mode, gradients, hooks, buffers or the state of the random numbers.
 
     Args:
         model: any eager module that takes tensors.
@@ -48,7 +49,8 @@ def trace(model: nn.Module, example_inputs: Any, *, pin: Layers = (), unproved: 
             inputs, returns no tensor, or returns something else each time (``refuse.py`` lists it all).
     """
     check_model(model)
-    # In inference mode operations arrive whole and tensors cannot be trained on later; compiling takes ages.
+    # A caller's inference mode would hand over operations whole and make tensors that cannot be trained on later;
+    # a compiled part of the model would compile anew for every sub-network.
     home = torch.get_default_device()  # where the forward makes tensors; those of the trace itself are on the CPU
     with torch.inference_mode(False), torch.compiler.set_stance("force_eager"), making_on(torch.device("cpu")):
         probe = make_probe(model, as_example(example_inputs), home)
