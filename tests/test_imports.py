@@ -16,9 +16,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cost": {"errors", "channels", "subnet"},
     "data": {"errors"},
     "zoo": {"errors"},
+    "parallel": {"errors"},
     "runs": {"errors", "channels", "subnet", "zoo"},
     "evaluate": {"errors", "data"},
     "train": {"errors", "data", "evaluate", "runs"},
+    "stages": {"errors", "channels", "subnet"},
     "search": {"errors", "channels", "subnet", "cost", "runs"},
     "methods": {
         *("errors", "channels", "subnet", "tracing", "cost", "data", "zoo", "runs", "evaluate", "train", "search"),

@@ -5,7 +5,8 @@ The tree, broad classes to catch first::
     WidthwiseError
     ├── TraceError
     │   ├── UntraceableModel     the model does not run on the example, or returns nothing we can follow
-    │   └── NothingToPrune       the model runs, but no group of channels may be removed
+    │   ├── NothingToPrune       the model runs, but no group of channels may be removed
+    │   └── NoStages             the model is no chain of stages, or not of those that were named
     ├── SubnetMismatch           a keep vector, width or file does not belong to this graph or model
     ├── BudgetError
     │   ├── InvalidBudget        a number that cannot be a budget
@@ -40,6 +41,7 @@ __all__ = [
     "LabelOutOfRange",
     "ModelError",
     "NonFiniteLoss",
+    "NoStages",
     "NothingToPrune",
     "RunError",
     "RunMismatch",
@@ -69,6 +71,10 @@ class UntraceableModel(TraceError):
 
 class NothingToPrune(TraceError):
     """Every group of channels of the model is pinned."""
+
+
+class NoStages(TraceError):
+    """The model is no chain of stages, or not one of those that were named."""
 
 
 class SubnetMismatch(WidthwiseError):

@@ -6,7 +6,7 @@ Made by :func:`widthwise.trace`; everything else (cost, importance, sub-networks
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -85,6 +85,11 @@ class Size:
     """int64 [value]: the channel at each position; -1 where pinned."""
 
 
+Site = tuple[int, Int64[Tensor, "_"]]
+"""Dimension of a module's output along which channels lie (-1: not along one), and the channel at each position (-1
+where pinned)."""
+
+
 @dataclass(frozen=True, eq=False)
 class ChannelGraph:
     """The channels of a model and where each of them lives."""
@@ -101,6 +106,8 @@ class ChannelGraph:
     """The multiply-add operations of one forward pass on the example inputs, in order."""
     sizes: tuple[Size, ...] = ()
     """The attributes of modules that follow the channels, beyond those of PyTorch's own layers."""
+    sites: Mapping[str, tuple[Site, ...]] = field(default_factory=dict)
+    """For each module that returned a tensor, call by call, where the channels lie in it."""
     notes: tuple[str, ...] = ()
     """What the trace could not look at, in words."""
 

@@ -124,7 +124,7 @@ def attribute_changes(
         if rule is None:
             continue
         direct = dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
-        local = {n: names[id(t)] for n, t in direct.items() if id(t) in names}
+        local = {n: names[id(t)] for n, t in direct.items() if names.get(id(t)) in old}
         before, after = ({n: shapes[full] for n, full in local.items()} for shapes in (old, new))
         if before != after:
             for attribute, value in rule(module, before, after).items():

@@ -12,7 +12,7 @@ from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
-from widthwise.channels import Axis, ChannelGraph, Group, Layer, Member, Reason, Role, Size
+from widthwise.channels import Axis, ChannelGraph, Group, Layer, Member, Reason, Role, Site, Size
 from widthwise.tracing.flow import Flow
 from widthwise.tracing.reasons import (
     BOTH_AXES,
@@ -27,9 +27,6 @@ from widthwise.tracing.reasons import (
 
 __all__ = ["Draft", "Site"]
 
-
-Site = tuple[int, Tensor]
-"""Dimension of a module's output along which channels lie (-1: not along one), and int64 [positions]: the channels."""
 
 _Signature = tuple[tuple[int, int], ...]
 """What a channel's component stands on: (axis number, how often) of each."""
@@ -193,10 +190,13 @@ class Draft:
         nodes: NDArray[np.int64] = np.flatnonzero(self._nodes.axis == axis)[inside]
         return nodes
 
-    def sites(self) -> dict[str, list[Site]]:
-        """For each module with parameters of its own, call by call, where the channels lie in what it returned."""
+    def sites(self, *, every: bool = False) -> dict[str, list[Site]]:
+        """For each module (with tensors of its own, or every), by call, where the channels lie in what it returned."""
+        owners = {name.rpartition(".")[0] for name in self._flow.tensors}
         found: dict[str, list[Site]] = defaultdict(list)
         for made in self._flow.made:
+            if not every and made.module not in owners:
+                continue
             found[made.module].append((made.dim, self._nodes.ids(made.nodes, self._channel)))
         return found
 

@@ -74,7 +74,7 @@ class Flow(TorchDispatchMode):
         self.arithmetic: list[Arithmetic] = []
         self.held: list[Held] = []
         self.made: list[Made] = []
-        """What each module with parameters of its own returned, in order."""
+        """What each module returned, in order."""
         self.splits: list[Split] = []
         self.number = 0
         """How many operations ran so far."""
@@ -127,7 +127,7 @@ class Flow(TorchDispatchMode):
             names = inspect.signature(module.forward).bind(*args, **kwargs).arguments
             self._apply(rule, Call(type(module).__name__, {"module": module, **names}, out))
         path = self._path.pop()
-        if isinstance(out, Tensor) and any(True for _ in module.parameters(recurse=False)):
+        if isinstance(out, Tensor):
             layers = self.layers(out)
             dims = varying(layers[0]) if len(layers) == 1 else ()
             dim = dims[0] if len(dims) == 1 else -1

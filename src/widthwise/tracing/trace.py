@@ -69,7 +69,9 @@ def trace(model: nn.Module, example_inputs: Any, *, pin: Layers = (), unproved: 
         if whole:  # attention heads, perhaps: try what can be pruned when they stay whole
             flow = _follow(probe, refused, whole)
             draft = Draft(flow, risked)
-        return replace(prove(draft, draft.graph(model), probe), notes=_notes(flow, probe))
+        graph = prove(draft, draft.graph(model), probe)
+        sites = {path: tuple(calls) for path, calls in draft.sites(every=True).items()}
+        return replace(graph, sites=sites, notes=_notes(flow, probe))
 
 
 def modules_named(model: nn.Module, layers: Layers) -> dict[str, str]:

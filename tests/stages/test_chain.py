@@ -1,0 +1,186 @@
+"""Stages found in real networks, and stages that run alone."""
+
+import copy
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from widthwise import ChannelGraph, Subnet, build_model, materialize, trace
+from widthwise.errors import NoStages
+from widthwise.stages import Stages, find_stages
+from widthwise.stages.alone import run_part
+from widthwise.subnet.resize import tensors_of
+
+
+def staged(name: str, size: int, stages: tuple[str, ...] = ()) -> tuple[nn.Module, ChannelGraph, Stages, Tensor]:
+    torch.manual_seed(0)
+    model = torchvision.models.get_model(name, weights=None) if not name.startswith("zoo:") else build_model(name[4:])
+    model.eval()
+    images = torch.randn(2, 3, size, size)
+    graph = trace(model, images[:1])
+    return model, graph, find_stages(model, graph, images, stages), images
+
+
+def random_subnet(graph: ChannelGraph, seed: int) -> Subnet:
+    generator = torch.Generator().manual_seed(seed)
+    widths = [int(torch.randint(1, g.width + 1, (), generator=generator)) for g in graph.prunable]
+    return graph.top(torch.rand(graph.num_channels, generator=generator), torch.tensor(widths))
+
+
+CHAINS = {
+    "zoo:resnet20": (32, ("layer1", "layer2", "layer3")),
+    "resnet50": (64, ("layer1", "layer2", "layer3", "layer4")),
+    "mobilenet_v2": (64, ("features.1", "features.3", "features.6", "features.13", "features")),
+    "densenet121": (64, ("features.transition1.conv", "features.transition2.conv", "features")),
+    "shufflenet_v2_x0_5": (64, ("stage2", "stage3", "conv5")),
+    "mobilenet_v3_small": (64, ("features.1", "features.3", "features.8", "features", "head")),
+}
+"""Input size and the stages that follow from the resolutions: four of ResNet, five of MobileNet v2, as in the paper."""
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_stages_follow_the_resolution_and_run_alone(name: str) -> None:
+    size, expected = CHAINS[name]
+    model, graph, stages, images = staged(name, size)
+    if name != "densenet121":  # at 64 pixels its last two stages have one position
+        assert stages.names == expected
+    with torch.no_grad(), stages.features(model) as found:
+        whole = model(images)
+    given, results = [images, *found], [*found, whole]
+    subnet = random_subnet(graph, 1)
+    for index in range(len(stages)):
+        with torch.no_grad():
+            torch.testing.assert_close(stages.run(index, model, given[index]), results[index])
+            kept = stages.run(index, model, given[index], subnet)
+        small = materialize(model, graph, stages.inside(index, subnet))
+        site = stages.stages[index].enters
+        fed = given[index]
+        if site is not None:
+            keep = torch.cat([stages.inside(index, subnet).keep, torch.ones(1, dtype=torch.bool)])
+            fed = fed.index_select(site[0], keep[site[1]].nonzero()[:, 0])
+        with torch.no_grad():
+            torch.testing.assert_close(kept, run_part(small, stages.stages[index].part, fed))
+        left = stages.left(index, subnet)
+        leaves = stages.stages[index].leaves
+        if left is not None and leaves is not None:
+            assert kept.shape[leaves[0]] == len(left) < results[index].shape[leaves[0]]
+
+
+def test_every_prunable_group_is_owned_and_what_merely_enters_is_not() -> None:
+    _, graph, stages, _ = staged("resnet50", 64)
+    assert set().union(*stages.own) == set(range(len(graph.prunable)))
+    names = [{graph.prunable[g].name for g in own} for own in stages.own]
+    assert not names[0] & names[1]  # layer1's result is read, but not made, by layer2
+    assert "layer1.0.conv3" in names[0] or "layer1.0.downsample.0" in names[0]
+
+
+def test_a_group_of_zero_padded_shortcuts_is_owned_by_several_stages() -> None:
+    _, graph, stages, _ = staged("zoo:resnet20", 32)
+    stream = next(i for i, g in enumerate(graph.prunable) if g.name == "conv1")
+    assert [stream in own for own in stages.own] == [True, True, True]
+
+
+def test_gradients_of_a_stage_alone_land_in_the_parent_and_nowhere_else() -> None:
+    model, graph, stages, images = staged("zoo:resnet20", 32)
+    with torch.no_grad(), stages.features(model) as found:
+        model(images)
+    stages.run(1, model, found[0], random_subnet(graph, 2)).sum().backward()
+    touched = {name for name, p in model.named_parameters() if p.grad is not None and bool(p.grad.any())}
+    assert touched
+    assert all(name.startswith("layer2.") for name in touched)
+
+
+def test_a_run_leaves_the_model_as_it_was_also_after_an_error() -> None:
+    model, graph, stages, images = staged("mobilenet_v2", 64)
+    before = copy.deepcopy(model.state_dict())
+    model.train()
+    with torch.no_grad(), stages.features(model) as found:
+        model.eval()(images)
+    model.train()
+    with torch.no_grad():
+        stages.run(2, model, found[1], random_subnet(graph, 3))
+    with pytest.raises(RuntimeError):
+        stages.run(2, model, found[1][:, :2])
+    assert all(m.training for m in model.modules())
+    assert not any("forward" in vars(m) for m in model.modules())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    assert all(torch.equal(t, before[n]) for n, t in tensors_of(model).items())
+
+
+def test_named_stages() -> None:
+    model, graph, _, images = staged("resnet18", 64)
+    stages = find_stages(model, graph, images, ("layer2", "layer4"))
+    assert stages.names == ("layer2", "layer4")
+    assert len(stages.own[0]) + len(stages.own[1]) == len(graph.prunable)
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (("layer2.0.conv1",), "there is a shortcut around it|depend on its result alone"),
+        (("nothing",), "is none of the model's"),
+        (("layer3", "layer2"), "in the order of the forward pass"),
+    ],
+)
+def test_stages_that_cannot_be_are_refused(names: tuple[str, ...], why: str) -> None:
+    model, graph, _, images = staged("resnet18", 64)
+    with pytest.raises(NoStages, match=why):
+        find_stages(model, graph, images, names)
+
+
+class InPlace(nn.Module):
+    """Its second part changes what the first returned, and its end asks for the shape of the input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 6, 3, padding=1))
+        self.b = nn.Sequential(nn.Conv2d(6, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 5, 3, padding=1))
+        self.out = nn.Linear(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = x.shape[-1]
+        x = self.a(x)
+        x.relu_()
+        x = F.dropout(self.b(x), 0.5, self.training)
+        return self.out(x.mean((2, 3))) * size
+
+
+def test_features_are_kept_from_changes_in_place() -> None:
+    torch.manual_seed(0)
+    model, images = InPlace().eval(), torch.randn(2, 3, 8, 8)
+    graph = trace(model, images)
+    stages = find_stages(model, graph, images)
+    assert stages.names == ("a", "b")
+    with torch.no_grad(), stages.features(model) as found:
+        model(images)
+    assert bool((found[0] < 0).any())
+    before = found[0].clone()
+    with torch.no_grad():
+        first, second = (stages.run(1, model, found[0]) for _ in range(2))
+    assert torch.equal(found[0], before)
+    assert torch.equal(first, second)
+
+
+class Skips(nn.Module):
+    """The second block reads the input again: no place to cut in front of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(3, 8, 3, padding=1)
+        self.b = nn.Conv2d(8, 8, 3, padding=1)
+        self.c = nn.Conv2d(3, 8, 1)
+        self.out = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.b(self.a(x).relu())
+        logits: Tensor = self.out((y + self.c(x)).relu().mean((2, 3)))
+        return logits
+
+
+def test_no_chain() -> None:
+    model, images = Skips().eval(), torch.randn(2, 3, 8, 8)
+    with pytest.raises(NoStages, match="one feature map alone"):
+        find_stages(model, trace(model, images), images)
