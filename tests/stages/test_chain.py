@@ -12,6 +12,7 @@ from widthwise import ChannelGraph, Subnet, build_model, materialize, trace
 from widthwise.errors import NoStages
 from widthwise.stages import Stages, find_stages
 from widthwise.stages.alone import run_part
+from widthwise.subnet import SuperNet
 from widthwise.subnet.resize import tensors_of
 
 
@@ -53,8 +54,8 @@ def test_stages_follow_the_resolution_and_run_alone(name: str) -> None:
     subnet = random_subnet(graph, 1)
     for index in range(len(stages)):
         with torch.no_grad():
-            torch.testing.assert_close(stages.run(index, model, given[index]), results[index])
-            kept = stages.run(index, model, given[index], subnet)
+            torch.testing.assert_close(stages.run(index, SuperNet(model, graph), given[index]), results[index])
+            kept = stages.run(index, SuperNet(model, graph), given[index], subnet)
         small = materialize(model, graph, stages.inside(index, subnet))
         site = stages.stages[index].enters
         fed = given[index]
@@ -87,7 +88,7 @@ def test_gradients_of_a_stage_alone_land_in_the_parent_and_nowhere_else() -> Non
     model, graph, stages, images = staged("zoo:resnet20", 32)
     with torch.no_grad(), stages.features(model) as found:
         model(images)
-    stages.run(1, model, found[0], random_subnet(graph, 2)).sum().backward()
+    stages.run(1, SuperNet(model, graph), found[0], random_subnet(graph, 2)).sum().backward()
     touched = {name for name, p in model.named_parameters() if p.grad is not None and bool(p.grad.any())}
     assert touched
     assert all(name.startswith("layer2.") for name in touched)
@@ -101,9 +102,9 @@ def test_a_run_leaves_the_model_as_it_was_also_after_an_error() -> None:
         model.eval()(images)
     model.train()
     with torch.no_grad():
-        stages.run(2, model, found[1], random_subnet(graph, 3))
+        stages.run(2, SuperNet(model, graph), found[1], random_subnet(graph, 3))
     with pytest.raises(RuntimeError):
-        stages.run(2, model, found[1][:, :2])
+        stages.run(2, SuperNet(model, graph), found[1][:, :2])
     assert all(m.training for m in model.modules())
     assert not any("forward" in vars(m) for m in model.modules())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
@@ -159,7 +160,7 @@ def test_features_are_kept_from_changes_in_place() -> None:
     assert bool((found[0] < 0).any())
     before = found[0].clone()
     with torch.no_grad():
-        first, second = (stages.run(1, model, found[0]) for _ in range(2))
+        first, second = (stages.run(1, SuperNet(model, graph), found[0]) for _ in range(2))
     assert torch.equal(found[0], before)
     assert torch.equal(first, second)
 

@@ -19,7 +19,7 @@ from widthwise.stages.alone import Part, captured, run_part
 from widthwise.stages.levels import TOLERANCE, cuts_by_resolution, cuts_named, difference, resolution, site_of
 from widthwise.stages.membership import Membership, membership_of
 from widthwise.stages.record import Call, Record, record
-from widthwise.subnet import shared
+from widthwise.subnet import SuperNet
 
 __all__ = ["HEAD", "Stage", "Stages", "find_stages"]
 
@@ -77,22 +77,22 @@ class Stages:
         own[list(self.own[index])] = True
         return Subnet(subnet.keep | ~own[self.graph.channels])
 
-    def run(self, index: int, model: nn.Module, features: Tensor, subnet: Subnet | None = None) -> Any:
-        """What one stage returns, on slices of the model's own parameters.
+    def run(self, index: int, network: SuperNet, features: Tensor, subnet: Subnet | None = None) -> Any:
+        """What one stage returns, on slices of the network's own parameters.
 
         Args:
             index: of the stage.
-            model: the model that the stages were found in, or one built alike.
+            network: the model that the stages were found in, or one built alike.
             features: what the full network gives to the stage, [batch, ...], with every channel.
             subnet: which channels the stage keeps, see :meth:`inside`; all if not given.
         """
         stage = self.stages[index]
         if subnet is None:
-            return run_part(model, stage.part, features)
+            return run_part(network.model, stage.part, features)
         inside = self.inside(index, subnet)
         if stage.enters is not None:
             features = _select(features, stage.enters, inside)
-        return run_part(model, stage.part, features, shared(model, self.graph, inside, modules=self.modules[index]))
+        return run_part(network.model, stage.part, features, network.subnet(inside, self.modules[index]))
 
     def left(self, index: int, subnet: Subnet) -> Int64[Tensor, "kept"] | None:
         """Which positions of the stage's full result a sub-network still has; None if all, or for a head."""
@@ -174,11 +174,11 @@ def _check(stages: Stages, model: nn.Module, inputs: Tensor, calls: Record) -> N
     """Every stage alone computes what it computes inside the network."""
     with torch.no_grad(), stages.features(model) as found:
         model(inputs)
-    given = [inputs, *found]
+    given, network = [inputs, *found], SuperNet(model, stages.graph)
     for index, stage in enumerate(stages.stages):
         expected = calls.output if stage.leaves is None else found[index]
         with torch.no_grad():
-            alone = stages.run(index, model, given[index])
+            alone = stages.run(index, network, given[index])
         gap = difference(alone, expected)
         if gap > TOLERANCE:
             raise NoStages(

@@ -2,7 +2,7 @@
 
 from widthwise.subnet.gated import gated
 from widthwise.subnet.materialize import materialize
-from widthwise.subnet.shared import shared
+from widthwise.subnet.shared import SuperNet, shared
 from widthwise.subnet.space import Space, WidthSpace
 
-__all__ = ["Space", "WidthSpace", "gated", "materialize", "shared"]
+__all__ = ["Space", "SuperNet", "WidthSpace", "gated", "materialize", "shared"]

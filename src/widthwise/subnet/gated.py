@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from widthwise.channels.graph import ChannelGraph
 from widthwise.errors import SubnetMismatch
 from widthwise.subnet.materialize import checked_tensors
-from widthwise.subnet.resize import call_with, tensors_of
+from widthwise.subnet.resize import exchanged, places_of, tensors_of
 
 __all__ = ["gated"]
 
@@ -49,4 +49,5 @@ class gated:  # noqa: N801 - reads as the function that it is to its callers
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the gated network returns for these inputs."""
-        return call_with(self._model, self.parameters(), args, kwargs)
+        with exchanged(places_of(self._model), self.parameters()):
+            return self._model(*args, **kwargs)

@@ -4,17 +4,29 @@ One visible table, used for good (materialise, load) and for a moment (shared).
 """
 
 import copy
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-__all__ = ["ATTRIBUTES", "attribute_changes", "call_with", "copy_structure", "refresh", "resized_copy", "tensors_of"]
+from widthwise.errors import SubnetMismatch
+
+__all__ = [
+    "ATTRIBUTES",
+    "attribute_changes",
+    "copy_structure",
+    "exchanged",
+    "places_of",
+    "refresh",
+    "resized_copy",
+    "sized_modules",
+    "tensors_of",
+]
 
 Shapes = Mapping[str, torch.Size]
 """Shape of each tensor of one module, by its local name."""
@@ -44,7 +56,7 @@ def _norm(module: _NormBase, old: Shapes, new: Shapes) -> dict[str, object]:
     return {"num_features": sizes[0]} if sizes else {}
 
 
-def _layer_norm(module: nn.LayerNorm, old: Shapes, new: Shapes) -> dict[str, object]:
+def _layer_norm(module: nn.LayerNorm | nn.RMSNorm, old: Shapes, new: Shapes) -> dict[str, object]:
     return {"normalized_shape": tuple(new["weight"])} if "weight" in new else {}
 
 
@@ -63,14 +75,45 @@ def _embedding(module: nn.Embedding, old: Shapes, new: Shapes) -> dict[str, obje
     return {"embedding_dim": new["weight"][1]} if "weight" in new else {}
 
 
+def _recurrent(module: nn.RNNBase, old: Shapes, new: Shapes) -> dict[str, object]:
+    """Sizes of the input and of the states; PyTorch reads beyond weights that do not fit, so those are refused."""
+    if "weight_ih_l0" not in new or "weight_hh_l0" not in new:  # parametrised: its tensors have other names
+        return {}
+    gates = {"LSTM": 4, "GRU": 3}.get(module.mode, 1)
+    hidden, projected = new["weight_hh_l0"][0] // gates, module.proj_size and new["weight_hr_l0"][0]
+    state = projected or hidden
+    for name in (name for names in module._all_weights for name in names if name in new):
+        kind, layer = name.split("_")[:2], name.removesuffix("_reverse").rpartition("_l")[2]
+        inputs = new["weight_ih_l0"][1] if layer == "0" else state * (1 + module.bidirectional)
+        columns = {"ih": inputs, "hh": state, "hr": hidden}[kind[1]]
+        rows = projected if kind[1] == "hr" else gates * hidden
+        wanted = (rows, columns) if kind[0] == "weight" else (rows,)
+        if tuple(new[name]) != wanted:
+            raise SubnetMismatch(
+                f"The weights of a recurrent layer fit one another, but with {hidden} states {name!r} is "
+                f"{list(new[name])} and not {list(wanted)}. Remove the same states everywhere, or leave the layer whole."
+            )
+    sizes: dict[str, object] = {"input_size": new["weight_ih_l0"][1], "hidden_size": hidden}
+    return {**sizes, "proj_size": projected} if projected else sizes
+
+
+def _recurrent_cell(module: nn.RNNCellBase, old: Shapes, new: Shapes) -> dict[str, object]:
+    if "weight_ih" not in new or "weight_hh" not in new:
+        return {}
+    return {"input_size": new["weight_ih"][1], "hidden_size": new["weight_hh"][1]}
+
+
 ATTRIBUTES: dict[type[nn.Module], Callable[..., dict[str, object]]] = {
     _ConvNd: _convolution,
     nn.Linear: _linear,
     _NormBase: _norm,
     nn.LayerNorm: _layer_norm,
+    nn.RMSNorm: _layer_norm,
     nn.GroupNorm: _group_norm,
     nn.PReLU: _prelu,
     nn.Embedding: _embedding,
+    nn.RNNBase: _recurrent,
+    nn.RNNCellBase: _recurrent_cell,
 }
 """Attributes of each type of module as a function of the old and new shapes of its tensors."""
 
@@ -80,37 +123,56 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
-def call_with(model: nn.Module, tensors: Mapping[str, Tensor], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """Run a model with some of its tensors replaced, wherever they stand; the model is as before after.
+Places = Mapping[str, Sequence[tuple[nn.Module, str]]]
+"""For each tensor by its full name the modules that have it, with its name there; a tied one has several."""
 
-    Every place is named once: given two names of one place (a module that is registered twice), ``functional_call``
-    puts its replacement back in the end instead of the model's own tensor.
-    """
-    names = {id(t): n for n, t in tensors_of(model).items()}
-    places: dict[str, Tensor] = {}
-    for path, module in model.named_modules():
-        direct = [*module.named_parameters(recurse=False, remove_duplicate=False)]
-        direct += [*module.named_buffers(recurse=False, remove_duplicate=False)]
-        for local, tensor in direct:
-            if names[id(tensor)] in tensors:
-                places[f"{path}.{local}" if path else local] = tensors[names[id(tensor)]]
-    return functional_call(model, places, args, dict(kwargs), tie_weights=False)
+
+def places_of(model: nn.Module) -> Places:
+    """Where each parameter and buffer stands."""
+    names = {id(tensor): name for name, tensor in tensors_of(model).items()}
+    places: dict[str, list[tuple[nn.Module, str]]] = defaultdict(list)
+    for module in model.modules():
+        for local, tensor in [*module._parameters.items(), *module._buffers.items()]:
+            if tensor is not None:
+                places[names[id(tensor)]].append((module, local))
+    return places
+
+
+@contextmanager
+def exchanged(places: Places, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Other tensors in these places inside, and the model's own again after."""
+    before: list[tuple[dict[str, Any], str, Tensor]] = []
+    try:
+        for name, tensor in tensors.items():
+            for module, local in places[name]:
+                home: dict[str, Any] = module._parameters if local in module._parameters else module._buffers
+                before.append((home, local, home[local]))
+                home[local] = tensor
+        yield
+    finally:
+        for home, local, own in reversed(before):
+            home[local] = own
 
 
 Sizes = Mapping[str, int | list[int]]
 """Values of further attributes by ``"module.attribute"``, as ``ChannelGraph.sizes_of`` gives them."""
 
 
+SizedModule = tuple[nn.Module, Callable[..., dict[str, object]], dict[str, str]]
+"""A module, its row of :data:`ATTRIBUTES`, and the full name of each of its tensors."""
+
+
 def attribute_changes(
-    model: nn.Module, old: Shapes, new: Shapes, sizes: Sizes
+    model: nn.Module, old: Shapes, new: Shapes, sizes: Sizes, sized: Sequence[SizedModule] | None = None
 ) -> Iterator[tuple[nn.Module, str, object]]:
     """Every attribute of every module that no longer fits: (module, attribute, new value).
 
     Args:
         model: the model whose modules are looked at.
         old: shape of each tensor as built, by full name.
-        new: shape of each tensor now.
+        new: shape of each tensor now; modules of which it has none are left out.
         sizes: values of attributes that the table does not know.
+        sized: what :func:`sized_modules` returns for the model, where it is known already.
     """
     for name, size in sizes.items():
         path, _, attribute = name.rpartition(".")
@@ -118,18 +180,25 @@ def attribute_changes(
         value = type(getattr(module, attribute))(size)  # an int, a list or a tuple, as it was
         if getattr(module, attribute) != value:
             yield module, attribute, value
-    names = {id(t): n for n, t in tensors_of(model).items()}
-    for module in model.modules():
-        rule = next((r for kind, r in ATTRIBUTES.items() if isinstance(module, kind)), None)
-        if rule is None:
-            continue
-        direct = dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
-        local = {n: names[id(t)] for n, t in direct.items() if names.get(id(t)) in old}
-        before, after = ({n: shapes[full] for n, full in local.items()} for shapes in (old, new))
+    for module, rule, names in sized if sized is not None else sized_modules(model):
+        known = {local: name for local, name in names.items() if name in new}
+        before, after = ({local: shapes[name] for local, name in known.items()} for shapes in (old, new))
         if before != after:
             for attribute, value in rule(module, before, after).items():
                 if getattr(module, attribute) != value:
                     yield module, attribute, value
+
+
+def sized_modules(model: nn.Module) -> list[SizedModule]:
+    """The modules whose attributes follow the shapes of their tensors."""
+    names = {id(t): n for n, t in tensors_of(model).items()}
+    found: list[SizedModule] = []
+    for module in model.modules():
+        rule = next((r for kind, r in ATTRIBUTES.items() if isinstance(module, kind)), None)
+        if rule is not None:
+            direct = [*module._parameters.items(), *module._buffers.items()]
+            found.append((module, rule, {n: names[id(t)] for n, t in direct if t is not None and id(t) in names}))
+    return found
 
 
 def copy_structure(model: nn.Module, replacements: Mapping[int, object]) -> nn.Module:
