@@ -23,7 +23,8 @@ def feature_loss(found: Tensor, target: Tensor) -> Tensor:
     The paper divides the squared norm by the channels only; the mean over positions and images as well keeps stages of
     different resolution, and batches of different size, on one scale.
     """
-    return F.mse_loss(found.float(), target.float())
+    wide = torch.promote_types(found.dtype, torch.float32)
+    return F.mse_loss(found.to(wide), target.to(wide))
 
 
 class Teacher(nn.Module):
