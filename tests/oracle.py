@@ -2,18 +2,20 @@
 
 import copy
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+import torchvision  # noqa: F401 - brings its operations along
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 
 import widthwise
 from widthwise import ChannelGraph, Subnet
+from widthwise.tracing.probe import in_parts
 
 Keep = Tensor
 
@@ -136,23 +138,34 @@ def check_subnet(model: nn.Module, graph: ChannelGraph, keep: Keep, inputs: Any,
     return max(distances.values())
 
 
-@contextmanager
-def unfused() -> Iterator[None]:
+def unfused() -> AbstractContextManager[None]:
     """Attention in its parts: PyTorch counts nothing inside the kernels that do it at once on a CPU."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
+    return in_parts(nn.Identity())
+
+
+def _deformed_flops(x: Any, weight: Any, *_: Any, out_shape: Any, **__: Any) -> int:
+    return 2 * x[0] * math.prod(out_shape[2:]) * math.prod(weight)
+
+
+def _vector_flops(*shapes: Any, **_: Any) -> int:
+    return 2 * max(math.prod(shape) for shape in shapes if isinstance(shape, torch.Size))
+
+
+FLOPS = {
+    torch.ops.torchvision.deform_conv2d: _deformed_flops,
+    torch.ops.aten.mv: _vector_flops,
+    torch.ops.aten.addmv: _vector_flops,
+    torch.ops.aten.dot: _vector_flops,
+    torch.ops.aten.vdot: _vector_flops,
+}
+"""What PyTorch does not count: torchvision's operations, and products with a vector."""
 
 
 def check_cost(model: nn.Module, graph: ChannelGraph, keep: Keep, inputs: Any) -> None:
     """Multiply-adds and parameters equal those that PyTorch counts on the materialised network."""
     subnet, cost = graph.subnet(keep), widthwise.CostModel(graph)
     small = widthwise.materialize(model.eval(), graph, subnet)
-    with torch.no_grad(), unfused(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), in_parts(small), FlopCounterMode(display=False, custom_mapping=FLOPS) as counter:
         call(small, inputs)
     found = {"macs": cost.macs(subnet), "params": cost.params(subnet)}
     counted = {"macs": counter.get_total_flops() // 2, "params": sum(p.numel() for p in small.parameters())}

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from widthwise.cli import main
+from widthwise.errors import ConfigError
 
 QUICK = ["--fnnp.candidates", "3", "--train.epochs", "1", "--finetune.epochs", "1"]
 
@@ -76,6 +77,26 @@ def test_trace_writes_json_and_nothing_else(tmp_path):
     assert "reaches the model's output" in [reason["what"] for reason in data["pinned"]]
     for said in ("a builder that prints", "a forward that prints", "and warns"):
         assert said in done.stderr
+
+
+@pytest.mark.parametrize("command", ["trace", "prune"])
+@pytest.mark.parametrize(
+    ("form", "patterns"),
+    [("layer1.*", ["layer1.*"]), ("fc", ["fc"]), ("[layer1.*,layer2.0]", ["layer1.*", "layer2.0"])],
+)
+def test_layers_to_pin_are_named_alone_or_in_a_list(form, patterns, command, capsys, monkeypatch):
+    asked = []
+
+    def stop(*_, pin, unproved, **__):
+        asked.extend([pin, unproved])
+        raise ConfigError("far enough")
+
+    monkeypatch.setattr("widthwise.cli.trace", stop)
+    monkeypatch.setattr("widthwise.cli.Recipe", stop)
+    model = ["resnet20"] if command == "trace" else ["--model", "digits_net"]
+    assert main([command, *model, "--pin", form, "--unproved", form]) == 2
+    assert "far enough" in capsys.readouterr().err
+    assert [[p] if isinstance(p, str) else list(p) for p in asked] == [patterns, patterns]
 
 
 def test_trace_says_on_standard_error_what_is_wrong_with_json_too(capsys):

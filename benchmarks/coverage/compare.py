@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -14,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.coverage.build import Built
 from benchmarks.coverage.summary import INFINITE
 from widthwise import ChannelGraph, CostModel, Subnet, gated, materialize
+from widthwise.tracing.probe import in_parts
 
 __all__ = ["Comparison", "compare", "difference", "full_outputs"]
 
@@ -113,13 +113,8 @@ def _count(network: nn.Module, args: tuple[Any, ...]) -> int:
 
 
 def _count_unfused(network: nn.Module, args: tuple[Any, ...]) -> int:
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            return _count(network, args)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
+    with in_parts(network):
+        return _count(network, args)
 
 
 def _tensors(value: Any) -> list[Tensor]:

@@ -5,7 +5,7 @@ from widthwise.cost import Budget, CostModel
 from widthwise.data import load_data
 from widthwise.errors import WidthwiseError
 from widthwise.evaluate import accuracy, adaptive_bn
-from widthwise.methods import FNNP, Result, compress
+from widthwise.methods import FNNP, Result, Stagewise, compress
 from widthwise.runs.model import load, save
 from widthwise.subnet import WidthSpace, gated, materialize, shared
 from widthwise.tracing import trace
@@ -21,6 +21,7 @@ __all__ = [
     "CostModel",
     "Group",
     "Result",
+    "Stagewise",
     "Subnet",
     "TrainConfig",
     "WidthSpace",

@@ -1,4 +1,4 @@
-"""The command line: ``widthwise prune``, ``widthwise trace``, ``widthwise evaluate``.
+"""The command line: ``widthwise prune``, ``recipe``, ``trace``, ``evaluate``.
 
 Every option is a field of a settings dataclass, so the same configuration comes from flags, from a file
 (``--config``), from Python, and ``--print_config`` shows it. Known errors are printed without a traceback, exit code 2.
@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
+from dataclasses import replace
 from inspect import signature
 from json import dumps
 from pathlib import Path
@@ -19,17 +20,18 @@ from jsonargparse import ArgumentParser
 from rich.console import Console
 
 from widthwise.cost import Budget, CostModel
-from widthwise.data import DataConfig, ImageData, load_data
+from widthwise.data import DataConfig, load_data
 from widthwise.errors import ConfigError, CorruptRun, WidthwiseError
-from widthwise.methods import FNNP, Figures, compress
+from widthwise.methods import FNNP, Figures, Method, Stagewise
 from widthwise.methods.compress import measure
+from widthwise.recipes import RECIPES, Recipe
 from widthwise.report import comparison_table, explain, graph_tables
 from widthwise.runs import RunPaths, read_json, write_atomic
 from widthwise.runs.model import load
 from widthwise.subnet import WidthSpace
 from widthwise.tracing import trace
 from widthwise.train import TrainConfig
-from widthwise.zoo import build_model, model_spec
+from widthwise.zoo import build_model
 
 __all__ = ["main"]
 
@@ -43,13 +45,14 @@ def prune(
     data_options: DataConfig = DataConfig(),  # noqa: B008 - frozen
     budget: Budget = Budget(macs=0.5),  # noqa: B008 - frozen
     space: WidthSpace = WidthSpace(),  # noqa: B008 - frozen
-    method: Literal["fnnp"] = "fnnp",
+    method: Literal["fnnp", "stagewise"] = "fnnp",
     fnnp: FNNP = FNNP(),  # noqa: B008 - frozen
+    stagewise: Stagewise = Stagewise(),  # noqa: B008 - frozen
     train_first: bool | None = None,
     train: TrainConfig = TrainConfig(epochs=20, lr=0.1),  # noqa: B008 - frozen
     finetune: TrainConfig = TrainConfig(epochs=20, lr=0.02),  # noqa: B008 - frozen
-    pin: tuple[str, ...] = (),
-    unproved: tuple[str, ...] = (),
+    pin: tuple[str, ...] | str = (),
+    unproved: tuple[str, ...] | str = (),
     run: Path | None = None,
     seed: int = 0,
 ) -> Path:
@@ -64,33 +67,35 @@ def prune(
         space: the widths to choose from.
         method: how to search.
         fnnp: settings of the method fnnp.
-        train_first: whether to train the full model before; by default if no weights are given.
+        stagewise: settings of the method stagewise.
+        train_first: whether to train the full model before; by default if no weights are given and the method needs
+            them.
         train: how the full model is trained.
         finetune: how the best candidates are trained.
-        pin: paths or patterns of layers to leave exactly as they are.
-        unproved: paths or patterns of layers to prune although the trace cannot prove them, at your own risk.
+        pin: path or pattern of layers to leave exactly as they are (layer1.*), or a list ([layer1.*,fc]).
+        unproved: the same for layers to prune although the trace cannot prove them, at your own risk.
         run: the run folder; runs/MODEL-DATA if not given. The same command goes on where it was killed.
         seed: of the full model's first weights, where it is trained here.
     """
-    console = Console()
-    images = load_data(data, **_options(data_options))
-    full = _build(model, weights, images, seed)
-    pretrained = weights is not None or "@" in model
-    folder = run or Path("runs") / f"{model}-{data}".replace("/", "_").replace(":", "_")
-    result = compress(
-        full,
-        images,
+    methods: dict[str, Method] = {"fnnp": fnnp, "stagewise": stagewise}
+    recipe = Recipe(
+        model=model,
+        weights=weights,
+        data=data,
+        data_options=data_options,
         budget=budget,
-        method={"fnnp": fnnp}[method],
-        run=folder,
+        method=methods[method],
         space=space,
         finetune=finetune,
-        train=train if (not pretrained if train_first is None else train_first) else None,
-        builder=_spec(model, images),
         pin=pin,
         unproved=unproved,
-        progress=True,
+        seed=seed,
     )
+    if train_first is None:
+        train_first = recipe.method.needs_trained and not recipe.has_weights
+    folder = run or Path("runs") / f"{model}-{data}".replace("/", "_").replace(":", "_")
+    result = replace(recipe, train=train if train_first else None).run(folder)
+    console = Console()
     console.print(comparison_table(result.metrics))
     console.print(f"The small network is in {folder}; widthwise.load({str(folder)!r}) brings it back.", highlight=False)
     return folder
@@ -100,8 +105,8 @@ def trace_model(
     model: str,
     weights: Path | None = None,
     shape: str | None = None,
-    pin: tuple[str, ...] = (),
-    unproved: tuple[str, ...] = (),
+    pin: tuple[str, ...] | str = (),
+    unproved: tuple[str, ...] | str = (),
     json: bool = False,
     all: bool = False,
 ) -> None:
@@ -111,8 +116,8 @@ def trace_model(
         model: a zoo name, torchvision:NAME, timm:NAME, or module.path:function for your own.
         weights: a file with the trained weights; a trace does not depend on them.
         shape: of one image, such as 3x224x224.
-        pin: paths or patterns of layers to leave exactly as they are.
-        unproved: paths or patterns of layers to offer although the trace cannot prove them, at your own risk.
+        pin: path or pattern of layers to leave exactly as they are (layer1.*), or a list ([layer1.*,fc]).
+        unproved: the same for layers to offer although the trace cannot prove them, at your own risk.
         json: write all facts as JSON, and nothing else, to standard output.
         all: show every layer, and every group by itself, instead of telling of many alike in one line.
     """
@@ -161,21 +166,6 @@ def _options(config: DataConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in config.__dataclass_fields__}
 
 
-def _spec(model: str, images: ImageData) -> Any:
-    return model_spec(model, num_classes=images.num_classes, **_channels(model, images))
-
-
-def _channels(model: str, images: ImageData) -> dict[str, Any]:
-    """The zoo's own networks are told how many channels an image has."""
-    return {"in_channels": images.input_shape[0]} if ":" not in model else {}
-
-
-def _build(model: str, weights: Path | None, images: ImageData, seed: int) -> torch.nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build_model(model, num_classes=images.num_classes, weights=weights, **_channels(model, images))
-
-
 def _shape(model: str, network: torch.nn.Module, shape: str | None) -> tuple[int, ...]:
     """What was asked for, or what such a model usually takes."""
     if shape is not None:
@@ -191,7 +181,35 @@ def _shape(model: str, network: torch.nn.Module, shape: str | None) -> tuple[int
     return (1, 8, 8) if model == "digits_net" else (3, 224, 224) if model == "mobilenet_v1" else (3, 32, 32)
 
 
-COMMANDS: dict[str, Callable[..., Any]] = {"prune": prune, "trace": trace_model, "evaluate": evaluate}
+def recipe(name: str, data: str | None = None, weights: Path | None = None, run: Path | None = None) -> None:
+    """Run a published experiment with the paper's settings, or list them.
+
+    Args:
+        name: of the recipe, or `list`.
+        data: where its data lies, such as folder:/data/imagenet.
+        weights: of the full model.
+        run: the run folder; runs/NAME if not given. The same command goes on where it was killed.
+    """
+    console = Console(highlight=False)
+    if name == "list":
+        for key, make in RECIPES.items():
+            console.print(f"{key}\n    {(make.__doc__ or '').strip()} Reported: {make().reported}", markup=False)
+        return
+    if name not in RECIPES:
+        raise ConfigError(f"A recipe is one of {', '.join(RECIPES)}, but got {name!r}.")
+    chosen = RECIPES[name]()
+    folder = run or Path("runs") / name
+    result = replace(chosen, data=data or chosen.data, weights=weights).run(folder)
+    console.print(comparison_table(result.metrics))
+    console.print(f"Reported in the paper: {chosen.reported}. The small network is in {folder}.", markup=False)
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "prune": prune,
+    "recipe": recipe,
+    "trace": trace_model,
+    "evaluate": evaluate,
+}
 """The function of each command; its arguments are the command's options."""
 
 

@@ -21,6 +21,9 @@ The tree, broad classes to catch first::
     │   └── LabelOutOfRange      a label outside the model's classes
     ├── TrainingError
     │   └── NonFiniteLoss        the loss became NaN or infinite
+    ├── WorkerError
+    │   ├── WorkerDied           a worker ended before it answered, as often as the settings allow
+    │   └── TaskFailed           a task raised an error that cannot travel between processes
     └── RunError
         ├── RunMismatch          the folder belongs to another configuration
         ├── CorruptRun           a file in the folder is damaged
@@ -40,13 +43,14 @@ __all__ = [
     "InvalidBudget",
     "LabelOutOfRange",
     "ModelError",
-    "NonFiniteLoss",
     "NoStages",
+    "NonFiniteLoss",
     "NothingToPrune",
     "RunError",
     "RunMismatch",
     "SaveFailed",
     "SubnetMismatch",
+    "TaskFailed",
     "TraceError",
     "TrainingError",
     "UnknownModel",
@@ -54,6 +58,8 @@ __all__ = [
     "UntraceableModel",
     "WeightsMismatch",
     "WidthwiseError",
+    "WorkerDied",
+    "WorkerError",
 ]
 
 
@@ -131,6 +137,18 @@ class TrainingError(WidthwiseError):
 
 class NonFiniteLoss(TrainingError):
     """The loss became NaN or infinite."""
+
+
+class WorkerError(WidthwiseError):
+    """A candidate could not be evaluated by a worker."""
+
+
+class WorkerDied(WorkerError):
+    """A worker ended before it answered, as often as the settings allow."""
+
+
+class TaskFailed(WorkerError):
+    """A task raised an error that cannot travel between processes; this one has its text."""
 
 
 class RunError(WidthwiseError):

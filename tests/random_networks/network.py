@@ -10,6 +10,7 @@ from random_networks.blocks import BLOCKS
 from random_networks.convolutional import CONVOLUTIONAL
 from random_networks.norms import NORMS
 from random_networks.operations import OPERATIONS
+from random_networks.places import PLACES
 from random_networks.pointwise import POINTWISE
 from random_networks.shapes import SHAPES
 from random_networks.spatial import SPATIAL
@@ -28,6 +29,7 @@ MAKERS: dict[str, Maker] = {
     **TOKENS,
     **SHAPES,
     **SPATIAL,
+    **PLACES,
     **POINTWISE,
     **OPERATIONS,
 }

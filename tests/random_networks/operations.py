@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from random_networks.step import Maker, Site, Step, divisor, just, pick
@@ -67,9 +68,35 @@ _VIEWS: tuple[Kind, ...] = (
     lambda x: torch.cat([*aten.unsafe_split(x, max(1, x.shape[1] // 2), 1)][::-1], 1),
     lambda x: aten.native_channel_shuffle(x, divisor(x.shape[1], 0)),
     lambda x: torch.atleast_3d(x.unsqueeze(0)[0]).view(x.shape),
-    lambda x: torch.narrow_copy(x, 2, 0, x.shape[2]) + torch.slice_copy(x, 2),
+    lambda x: torch.narrow_copy(x, 2, 0, x.shape[2]) * 2,
+    lambda x: torch.narrow_copy(x, 1, 0, max(1, x.shape[1] // 2)),
 )
 """The same numbers in another place, and back."""
+
+
+_NUMBERS: tuple[Kind, ...] = (
+    lambda x: torch.view_as_complex(torch.stack([x, -x], -1)).abs(),
+    lambda x: torch.view_as_real(torch.complex(x, x * 2).conj().resolve_conj()).sum(-1),
+    lambda x: torch.polar(x.abs(), x).real,
+    lambda x: torch.fft.ifft2(torch.fft.fft2(torch.complex(x, x)) * 0.5).imag,
+    lambda x: torch.fft.irfft(torch.fft.rfft(x, dim=2), n=x.shape[2], dim=2),
+    lambda x: torch.fft.fft(x, dim=1).real,
+    lambda x: F.rrelu(x, 0.1, 0.2),
+    lambda x: F.logsigmoid(x),
+    lambda x: torch.renorm(x, 2, 1, 1.5),
+    lambda x: torch.renorm(x, 2, 2, 1.5),
+    lambda x: torch.logcumsumexp(x, 3),
+    lambda x: x.cummin(2).values + x.cummax(3).values,
+    lambda x: x.nanmedian(3, keepdim=True).values + x,
+    lambda x: x.mode(2, keepdim=True).values * x,
+    lambda x: x.kthvalue(1, 2, keepdim=True).values + x.median(3, keepdim=True).values,
+    lambda x: x * x.nansum((2, 3), keepdim=True).tanh(),
+    lambda x: x * x.count_nonzero((2, 3))[..., None, None],
+    lambda x: x.roll(1) + x,
+    lambda x: x.roll((1, 1), (2, 3)) + x.median() * 0.1,
+    lambda x: torch.cat(torch.unsafe_split_with_sizes(x, [1, x.shape[2] - 1], 2)[::-1], 2) if x.shape[2] > 1 else x,
+)
+"""Complex numbers, spectra, order statistics, and what else is rare."""
 
 
 def _of(kinds: tuple[Kind, ...]) -> Maker:
@@ -79,4 +106,9 @@ def _of(kinds: tuple[Kind, ...]) -> Maker:
     return make
 
 
-OPERATIONS: dict[str, Maker] = {"copies": _of(_COPIES), "filled": _of(_FILLED), "views": _of(_VIEWS)}
+OPERATIONS: dict[str, Maker] = {
+    "copies": _of(_COPIES),
+    "filled": _of(_FILLED),
+    "views": _of(_VIEWS),
+    "numbers": _of(_NUMBERS),
+}

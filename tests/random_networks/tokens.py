@@ -263,7 +263,18 @@ def _products(site: Site, a: int, b: int) -> Step:
         lambda s, x, e: torch.tensordot(x, s.weight, dims=([1], [1])).movedim(3, 1),
         lambda s, x, e: torch.matmul(x.transpose(1, 3), s.weight.t()).transpose(1, 3) + s.bias[:, None, None],
     )
-    kind = pick(flat, a)
+    vectors: tuple[Run, ...] = (
+        lambda s, x, e: x + (x.movedim(1, -1) @ s.gain)[:, None],
+        lambda s, x, e: (s.weight @ x.mean((0, 2, 3)))[None, :, None, None].expand(x.shape[0], -1, *x.shape[2:]),
+        lambda s, x, e: x * torch.addmv(s.bias, s.weight, x.mean((0, 2, 3))).sum().tanh(),
+        lambda s, x, e: x * torch.dot(x.mean((0, 2, 3)), s.gain).sigmoid(),
+        lambda s, x, e: x * torch.dot(s.bias, s.weight @ s.gain),
+        lambda s, x, e: x * (x.flatten(2)[0] @ x.flatten(2)[0].mean(0))[:, None, None].tanh(),
+        lambda s, x, e: torch.addmv(s.bias, s.weight, x.mean((0, 2, 3)))[:, None, None].expand(
+            x.shape[0], -1, *x.shape[2:]
+        ),
+    )
+    kind = pick(vectors if b % 4 == 1 else flat, a)
 
     def run(s: Step, x: Tensor, e: list[Tensor]) -> Tensor:
         y = kind(s, x, e)

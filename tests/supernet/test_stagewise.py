@@ -13,9 +13,10 @@ from widthwise.stages import Stages, find_stages
 from widthwise.stages.alone import run_part
 from widthwise.subnet import SuperNet
 from widthwise.subnet.materialize import kept_positions
+from widthwise.supernet.adapters import Adapters
 from widthwise.supernet.features import StageLoss, stored_features
 from widthwise.supernet.sampling import Sampler
-from widthwise.supernet.stagewise import Distillation, Teacher
+from widthwise.supernet.stagewise import StagewiseObjective, Teacher
 
 THIRTY_ONE = tuple(0.1 + 0.03 * i for i in range(31))
 
@@ -53,11 +54,15 @@ def residual() -> tuple[nn.Module, ChannelGraph, Stages, Tensor]:
 
 
 def expected_gradients(
-    model: nn.Module, graph: ChannelGraph, distillation: Distillation, features: list[Tensor], subnets: list[Subnet]
+    model: nn.Module,
+    graph: ChannelGraph,
+    stages: Stages,
+    adapters: Adapters,
+    features: list[Tensor],
+    subnets: list[Subnet],
 ) -> dict[str, Tensor]:
     """By hand: each stage of each sub-network as a module of its own, its gradients put back where they came from."""
     total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
-    stages = distillation.stages
     for index, stage in enumerate(stages.stages):
         for subnet in subnets:
             inside = stages.inside(index, subnet)
@@ -68,7 +73,7 @@ def expected_gradients(
                 given = given[:, keep[stage.enters[1]]]
             found = run_part(small, stage.part, given)
             if stage.leaves is not None:
-                layer = distillation.adapters.maps[index]
+                layer = adapters.maps[index]
                 columns = layer.weight[:, keep[stage.leaves[1]]]
                 found = torch.einsum("bchw,oc->bohw", found, columns) + layer.bias[:, None, None]
             F.mse_loss(found, features[index + 1]).backward()
@@ -87,30 +92,31 @@ def test_gradients_of_a_step_equal_those_on_materialised_sub_networks(make) -> N
     model.double()
     images = images.double()
     model.train()
-    distillation = Distillation(stages, Sampler(WidthSpace(ratios=THIRTY_ONE).of(graph))).double()
-    for layer in distillation.adapters.maps:
+    objective = StagewiseObjective(SuperNet(model, graph), stages, Sampler(WidthSpace(ratios=THIRTY_ONE).of(graph)))
+    objective.own.double()
+    for layer in objective.own.maps:
         if isinstance(layer, nn.Linear):
             nn.init.normal_(layer.weight)
     with torch.no_grad(), stages.features(model) as found:
         outputs = model(images)
     features = [images, *found, outputs]
-    reference, by_hand = copy.deepcopy(model), copy.deepcopy(distillation)
-    expected = expected_gradients(reference, graph, by_hand, features, distillation.subnets(5))
+    reference, by_hand = copy.deepcopy(model), copy.deepcopy(objective.own)
+    expected = expected_gradients(reference, graph, stages, by_hand, features, objective.subnets(5))
     before = {name: b.clone() for name, b in model.named_buffers()}
-    losses = distillation.accumulate(SuperNet(model, graph), features, images, 5, lambda loss: loss.backward())
+    losses = objective.distil(features, images, 5, lambda loss: loss.backward())
     assert len(losses) == len(stages)
     for name, parameter in model.named_parameters():
         found_gradient = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
         torch.testing.assert_close(found_gradient, expected[name], msg=name)
-    for mine, theirs in zip(distillation.adapters.parameters(), by_hand.adapters.parameters(), strict=True):
+    for mine, theirs in zip(objective.own.parameters(), by_hand.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, theirs.grad)
     assert all(torch.equal(b, before[name]) for name, b in model.named_buffers())  # statistics are the full network's
 
 
 def test_the_loss_on_stored_features_does_not_hang_on_other_stages() -> None:
     model, graph, stages, images = residual()
-    distillation = Distillation(stages, Sampler(WidthSpace(ratios=THIRTY_ONE).of(graph)))
-    loss = StageLoss(SuperNet(model, graph), distillation, stored_features(model, distillation, [images, images[:2]]))
+    objective = StagewiseObjective(SuperNet(model, graph), stages, Sampler(WidthSpace(ratios=THIRTY_ONE).of(graph)))
+    loss = StageLoss(objective, stored_features(objective, [images, images[:2]]))
     full = graph.full_widths
     inner = next(i for i in stages.own[1] if i not in stages.own[0] and i not in stages.own[2])
     narrow = full.clone()
@@ -123,19 +129,19 @@ def test_the_loss_on_stored_features_does_not_hang_on_other_stages() -> None:
 
 def test_the_loss_of_a_narrow_stage_is_what_the_small_module_gives() -> None:
     model, graph, stages, images = tiny()
-    distillation = Distillation(stages, Sampler(WidthSpace().of(graph)))
-    stored = stored_features(model, distillation, [images])
+    objective = StagewiseObjective(SuperNet(model, graph), stages, Sampler(WidthSpace().of(graph)))
+    stored = stored_features(objective, [images])
     widths = torch.stack([torch.tensor(max(1, g.width // 2)) for g in graph.prunable])
-    subnet = stages.inside(1, distillation.sampler.of(widths))
+    subnet = stages.inside(1, objective.sampler.of(widths))
     small = materialize(model, graph, subnet)
     for module in small.modules():
         module.training = isinstance(module, nn.BatchNorm2d)
     with torch.no_grad():
-        found = run_part(small, stages.stages[1].part, stored[0][0][1])
-        padded = torch.zeros_like(stored[0][1][1])
+        found = run_part(small, stages.stages[1].part, stored[0].given[1])
+        padded = torch.zeros_like(stored[0].targets[1])
         padded[:, stages.left(1, subnet)] = found  # adapters start as the identity
-        expected = F.mse_loss(padded, stored[0][1][1])
-    found_loss = StageLoss(SuperNet(model, graph), distillation, stored)(1, widths)
+        expected = F.mse_loss(padded, stored[0].targets[1])
+    found_loss = StageLoss(objective, stored)(1, widths)
     assert found_loss == pytest.approx(float(expected), rel=1e-5)
 
 
@@ -143,16 +149,16 @@ def test_another_network_may_teach() -> None:
     model, graph, stages, images = tiny()
     other, _, chain, _ = tiny(width=12)
     teacher = Teacher(other, chain, stages)
-    distillation = Distillation(stages, Sampler(WidthSpace().of(graph)), teacher=teacher)
-    assert not any(p is q for p in distillation.parameters() for q in other.parameters())
+    objective = StagewiseObjective(SuperNet(model, graph), stages, Sampler(WidthSpace().of(graph)), teacher=teacher)
+    assert not any(p is q for p in objective.own.parameters() for q in other.parameters())
     model.train()
     with torch.no_grad(), stages.features(model) as found:
         outputs = model(images)
     features = [images, *found, outputs]
-    targets = distillation.targets(features, images)
+    targets = objective.targets(features, images)
     with torch.no_grad():
         torch.testing.assert_close(targets[-1], other(images))
-    losses = distillation.accumulate(SuperNet(model, graph), features, images, 0, lambda loss: loss.backward())
+    losses = objective.distil(features, images, 0, lambda loss: loss.backward())
     assert all(float(loss) > 0 for loss in losses)
 
 
@@ -166,8 +172,8 @@ def test_a_teacher_of_other_resolutions_is_refused() -> None:
 def test_draws_hang_on_seed_and_step_alone_and_cover_the_space() -> None:
     _, graph, _, _ = tiny()
     space = WidthSpace(ratios=(0.25, 0.5, 1.0)).of(graph)
-    sampler = Sampler(space, seed=3)
-    assert sampler.layerwise(7) == Sampler(space, seed=3).layerwise(7)
+    sampler = Sampler(space)
+    assert sampler.layerwise(7) == Sampler(space).layerwise(7)
     widths = torch.stack([graph.widths(sampler.layerwise(step)) for step in range(60)])
     for column, choices in zip(widths.T, space.choices, strict=True):
         assert column.unique().tolist() == choices.tolist()

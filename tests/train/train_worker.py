@@ -1,6 +1,6 @@
 """What the training tests train, also as a script of its own for tests that kill or multiply processes.
 
-python train_worker.py CHECKPOINT WEIGHTS [--hang-at STEP] [--world] [--plain]
+python train_worker.py CHECKPOINT WEIGHTS [--hang-at STEP] [--plain] [--objective]
 """
 
 import argparse
@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from widthwise.train import EpochRecord, Plan, StepStatus, TrainConfig, fit
+from widthwise.train import EpochRecord, Outcome, Plan, Step, StepStatus, TrainConfig, fit
 
 
 class Examples:
@@ -67,6 +68,38 @@ def network(*, norm: bool = True, dropout: float = 0.2) -> nn.Sequential:
     )
 
 
+class Branch:
+    """Cross-entropy on the whole network, and its first layer on a random half of the colours, through an adapter."""
+
+    one_pass = False
+    frozen = ()
+
+    def __init__(self, weight: float = 0.5) -> None:
+        torch.manual_seed(23)
+        self.own = nn.Conv2d(8, 8, 1)
+        self.weight = weight
+
+    def describe(self) -> dict[str, object]:
+        return {"objective": "branch", "weight": self.weight}
+
+    def step(self, step: Step) -> Outcome:
+        first = next(step.model.children())
+        kept: list[Tensor] = []
+        hook = first.register_forward_hook(lambda *call: kept.append(call[2].detach()))
+        logits = step.forward(step.images)
+        hook.remove()
+        task = F.cross_entropy(logits, step.labels)
+        step.backward(task)
+        generator = torch.Generator().manual_seed(step.seed)
+        mask = torch.rand(3, 1, 1, generator=generator).to(step.images) > 0.5
+        with step.autocast():
+            found = self.own(first(step.images * mask))
+        branch = self.weight * F.mse_loss(found.float(), kept[0].float())
+        step.backward(branch)
+        task, branch = task.detach(), branch.detach()
+        return Outcome(logits=logits.detach(), loss=task + branch, parts={"task": task, "branch": branch})
+
+
 CONFIG = TrainConfig(epochs=4, batch_size=16, lr=0.05, warmup_epochs=1.0, label_smoothing=0.1, seed=3)
 
 
@@ -95,19 +128,28 @@ def main() -> None:
     parser.add_argument("weights", type=Path)
     parser.add_argument("--hang-at", type=int)
     parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--objective", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
     net = network(norm=not args.plain, dropout=0.0 if args.plain else 0.2)
+    branch = Branch() if args.objective else None
+    if branch is not None and os.environ.get("RANK", "0") != "0":  # the first process's weights count
+        nn.init.zeros_(branch.own.weight)
+        nn.init.zeros_(net[6].weight)
     history = fit(
         net,
         examples(),
         CONFIG,
         val=examples(30),
+        objective=branch,
         checkpoint=args.checkpoint,
         progress=Announcer(args.hang_at),
     )
     if int(os.environ.get("RANK", "0")) == 0:
-        torch.save({"weights": dict(net.state_dict()), "val": history.val_accuracy}, args.weights)
+        weights = {**net.state_dict(), **(branch.own.state_dict(prefix="own.") if branch else {})}
+        torch.save({"weights": weights, "val": history.val_accuracy}, args.weights)
+    if torch.distributed.is_initialized():  # or gloo's threads now and then abort the end of the program
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor, nn
 
-from widthwise.channels.importance import SCORES, Importance, gradient_products, sum_over_members
+from widthwise.channels.importance import SCORES, Importance, gradient_products, sum_over_members, weights_in_use
 from widthwise.channels.reason import Reason
 from widthwise.channels.subnet import Subnet
 from widthwise.errors import ConfigError, SubnetMismatch
@@ -129,13 +129,13 @@ class ChannelGraph:
     @cached_property
     def channels(self) -> Int64[Tensor, "channels"]:
         """int64 [channels]: the index (into :attr:`prunable`) of the group each channel belongs to."""
-        ids = [torch.full((g.width,), i, dtype=torch.int64) for i, g in enumerate(self.prunable)]
-        return torch.cat(ids) if ids else torch.zeros(0, dtype=torch.int64)
+        ids = [torch.full((g.width,), i, dtype=torch.int64, device="cpu") for i, g in enumerate(self.prunable)]
+        return torch.cat(ids) if ids else torch.zeros(0, dtype=torch.int64, device="cpu")
 
     @cached_property
     def full_widths(self) -> Int64[Tensor, "groups"]:
         """int64 [groups]: the width of each prunable group in the full model."""
-        return torch.tensor([g.width for g in self.prunable], dtype=torch.int64)
+        return torch.tensor([g.width for g in self.prunable], dtype=torch.int64, device="cpu")
 
     @cached_property
     def fingerprint(self) -> str:
@@ -163,7 +163,7 @@ class ChannelGraph:
     def widths(self, subnet: Subnet) -> Int64[Tensor, "groups"]:
         """int64 [groups]: how many channels of each prunable group a sub-network keeps."""
         kept = self.check(subnet).keep.to(torch.int64)
-        return torch.zeros(len(self.prunable), dtype=torch.int64).index_add(0, self.channels, kept)
+        return torch.zeros(len(self.prunable), dtype=torch.int64, device="cpu").index_add(0, self.channels, kept)
 
     def check(self, subnet: Subnet) -> Subnet:
         """The sub-network, if it belongs to this graph.
@@ -186,7 +186,7 @@ class ChannelGraph:
 
     def sizes_of(self, subnet: Subnet) -> dict[str, int | list[int]]:
         """``"module.attribute"`` to the value that it has in a sub-network, for each of :attr:`sizes`."""
-        keep = torch.cat([self.check(subnet).keep, torch.ones(1, dtype=torch.bool)])  # id -1: always kept
+        keep = torch.cat([self.check(subnet).keep, torch.ones(1, dtype=torch.bool, device="cpu")])  # id -1: always kept
         values: dict[str, int | list[int]] = {}
         for size in self.sizes:
             name, count = f"{size.module}.{size.attribute}".removeprefix("."), int(keep[size.ids].sum())
@@ -214,9 +214,9 @@ class ChannelGraph:
             raise ConfigError(f"Importance is one of {', '.join(get_args(Importance))}, but got {kind!r}.")
         if kind == "random":
             generator = torch.Generator().manual_seed(seed)
-            return torch.rand(self.num_channels, dtype=torch.float64, generator=generator)
+            return torch.rand(self.num_channels, dtype=torch.float64, generator=generator, device="cpu")
         role, score = SCORES[kind]
-        return self._scored(kind, dict(self.model.named_parameters()), role, score)
+        return self._scored(kind, weights_in_use(self.model), role, score)
 
     def taylor(
         self,
@@ -266,10 +266,10 @@ class ChannelGraph:
         if keep is not None:
             if widths is not None:
                 raise SubnetMismatch("A sub-network is given by `keep` or by `widths`, but got both; leave one out.")
-            vector = torch.as_tensor(keep if isinstance(keep, Tensor) else list(keep)).detach().cpu()
+            vector = (keep if isinstance(keep, Tensor) else torch.tensor(list(keep), device="cpu")).detach().cpu()
             return self.check(Subnet(self._boolean(vector)))
         counts = self._counts(widths if widths is not None else {})
-        full = Subnet(torch.ones(self.num_channels, dtype=torch.bool))
+        full = Subnet(torch.ones(self.num_channels, dtype=torch.bool, device="cpu"))
         if bool((counts == self.full_widths).all()):
             return full
         scores = importance if isinstance(importance, Tensor) else self.importance(importance)
@@ -290,7 +290,7 @@ class ChannelGraph:
 
     def top(self, scores: Tensor, widths: Int64[Tensor, "groups"]) -> Subnet:
         """Keep the ``widths[g]`` highest-scoring channels of each group; ties go to the lower id."""
-        keep = torch.zeros(self.num_channels, dtype=torch.bool)
+        keep = torch.zeros(self.num_channels, dtype=torch.bool, device="cpu")
         scores = scores.detach().to("cpu", torch.float64)
         for group, width in zip(self.prunable, widths.tolist(), strict=True):
             order = torch.argsort(scores[group.ids], descending=True, stable=True)

@@ -11,8 +11,9 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float64
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
-__all__ = ["SCORES", "Importance", "gradient_products", "sum_over_members"]
+__all__ = ["SCORES", "Importance", "gradient_products", "sum_over_members", "weights_in_use"]
 
 Importance = Literal["l1", "l2", "geometric_median", "bn_scale", "random"]
 
@@ -44,6 +45,39 @@ SCORES: dict[Importance, tuple[str, Rows]] = {
 """Which axes each importance reads, and its score per filter. ``random`` reads none."""
 
 
+def weights_in_use(model: nn.Module) -> dict[str, Tensor]:
+    """Every parameter by name; for one that a mask or a parametrisation turns into a weight, that weight.
+
+    So ``conv.weight_orig`` of ``torch.nn.utils.prune`` is what its mask leaves, and
+    ``conv.parametrizations.weight.original`` what is made of it, where both have the same shape.
+    """
+    found: dict[str, Tensor] = dict(model.named_parameters())
+    for path, module in model.named_modules():
+        prefix = f"{path}." if path else ""
+        for name, mask in module.named_buffers(recurse=False):
+            original = f"{prefix}{name.removesuffix('_mask')}_orig"
+            if name.endswith("_mask") and original in found:
+                found[original] = found[original] * mask
+        if is_parametrized(module) and isinstance(module.parametrizations, nn.ModuleDict):
+            for name, weight in _parametrised(module, module.parametrizations).items():
+                original = f"{prefix}parametrizations.{name}.original"
+                if original in found and found[original].shape == weight.shape:
+                    found[original] = weight
+    return found
+
+
+def _parametrised(module: nn.Module, lists: nn.ModuleDict) -> dict[str, Tensor]:
+    """The weights that the parametrisations of a module make in evaluation (spectral norm counts calls in training)."""
+    training = {part: part.training for part in lists.modules()}
+    try:
+        lists.eval()
+        with torch.no_grad():
+            return {name: getattr(module, name) for name in lists}
+    finally:
+        for part, flag in training.items():
+            part.training = flag
+
+
 def sum_over_members(
     tensors: Mapping[str, Tensor],
     axes: Mapping[tuple[str, int], Tensor],
@@ -57,8 +91,8 @@ def sum_over_members(
     Returns:
         float64 [channels], and bool [channels]: whether any axis scored the channel.
     """
-    scores = torch.zeros(num_channels, dtype=torch.float64)
-    seen = torch.zeros(num_channels, dtype=torch.bool)
+    scores = torch.zeros(num_channels, dtype=torch.float64, device="cpu")
+    seen = torch.zeros(num_channels, dtype=torch.bool, device="cpu")
     for (name, dim), ids in axes.items():
         if roles.get((name, dim)) == role and name in tensors:
             rows = tensors[name].detach().to("cpu", torch.float64).movedim(dim, 0).reshape(len(ids), -1)

@@ -51,7 +51,7 @@ class Subnet:
             version, size, kept = int(data["format"]), int(data["num_channels"]), list(data["kept"])
             if not all(type(i) is int for i in kept):
                 raise TypeError("kept holds other things than integers")
-            ids = torch.tensor(kept, dtype=torch.int64)
+            ids = torch.tensor(kept, dtype=torch.int64, device="cpu")
         except (KeyError, TypeError, ValueError) as error:
             raise SubnetMismatch(
                 "A sub-network in JSON has the keys format, num_channels and kept (a list of integers); "
@@ -64,7 +64,7 @@ class Subnet:
             )
         if size < 0 or (len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < size):
             raise SubnetMismatch(f"Kept channels must lie in 0..{size - 1}, but the file names others.")
-        keep = torch.zeros(size, dtype=torch.bool)
+        keep = torch.zeros(size, dtype=torch.bool, device="cpu")
         keep[ids] = True
         return cls(keep)
 

@@ -1,5 +1,6 @@
 """Cost as arithmetic on widths: multiply-adds and parameters of any number of sub-networks, without running one."""
 
+from collections.abc import Callable
 from math import prod
 from typing import overload
 
@@ -44,10 +45,14 @@ class _Form:
         else:
             self._longer.append((float(constant), axes))
 
+    def groups(self) -> set[int]:
+        """The groups that the sum depends on."""
+        return {group for row in self._rows for group, count in enumerate(row[1:]) if count}
+
     def compile(self, dtype: torch.dtype = torch.float64) -> "_Compiled":
         """The arrays that evaluate the form."""
-        table = torch.tensor(list(self._rows), dtype=dtype)
-        square = torch.zeros(len(table), len(table), dtype=dtype)
+        table = torch.tensor(list(self._rows), dtype=dtype, device="cpu")
+        square = torch.zeros(len(table), len(table), dtype=dtype, device="cpu")
         for (a, b), constant in self._pairs.items():
             square[a, b] = constant
         return _Compiled(table[:, 0].clone(), table[:, 1:].t().contiguous(), square, self._longer)
@@ -61,7 +66,7 @@ class _Compiled:
 
     def __call__(self, widths: Tensor) -> Tensor:
         """``[population, groups]`` to ``[population]``."""
-        out = torch.empty(len(widths), dtype=self._linear.dtype)
+        out = torch.empty(len(widths), dtype=self._linear.dtype, device="cpu")
         for start in range(0, len(widths), CHUNK):
             part = widths[start : start + CHUNK].to(self._linear.dtype)
             kept = torch.addmm(self._fixed, part, self._linear)
@@ -73,23 +78,37 @@ class _Compiled:
 
 
 class CostModel:
-    """Multiply-adds and parameters of the sub-networks of a graph.
+    """Multiply-adds and parameters of the sub-networks of a graph, or of a part of each of them.
 
     ``macs`` counts the multiply-adds of convolutions, linear layers and matrix products of one forward pass on the
-    example inputs of the trace (what ``torch.utils.flop_counter`` counts, halved); ``params`` counts all parameters.
-    Both take a :class:`Subnet` (and return an int) or widths ``[population, groups]`` (and return int64
-    ``[population]``).
+    example inputs of the trace (what ``torch.utils.flop_counter`` counts, halved, and what it leaves out: products
+    with a vector and deformable convolutions); ``params`` counts all parameters. Both take a :class:`Subnet` (and
+    return an int) or widths ``[population, groups]`` (and return int64 ``[population]``).
+
+    Args:
+        graph: the network.
+        modules: whether the module at a path counts (without what lies below it, which is asked for by its own
+            path). An operation belongs to the module that runs it, a parameter to the module that owns it. So the
+            costs of the parts add up to the cost of the whole, exactly, where each path is accepted by one part.
+            All of them count if not given.
     """
 
-    def __init__(self, graph: ChannelGraph) -> None:
+    def __init__(self, graph: ChannelGraph, modules: Callable[[str], bool] | None = None) -> None:
         self.graph = graph
-        groups = len(graph.prunable)
-        macs, params = _Form(groups), _Form(groups)
-        for layer in graph.layers:
+        self.layers = tuple(layer for layer in graph.layers if modules is None or modules(layer.module))
+        """The operations that are counted."""
+        owned = [(name, parameter, name.rpartition(".")[0]) for name, parameter in graph.model.named_parameters()]
+        owned = [item for item in owned if modules is None or modules(item[2])]
+        self.modules = tuple(dict.fromkeys([*(layer.module for layer in self.layers), *(item[2] for item in owned)]))
+        """The paths of the modules that are counted: those with an operation or with parameters of their own."""
+        widths = graph.full_widths
+        macs, params = _Form(len(widths)), _Form(len(widths))
+        for layer in self.layers:
             macs.add(layer.constant, layer.fixed, layer.per_channel)
-        widths = torch.tensor([g.width for g in graph.prunable], dtype=torch.int64)
-        for name, parameter in graph.model.named_parameters():
+        for name, parameter, _ in owned:
             params.add(*_numel(graph, name, parameter, widths))
+        self.groups = tuple(sorted(macs.groups() | params.groups()))
+        """The prunable groups (their indices) that the cost depends on."""
         self._forms = {"macs": macs.compile(), "params": params.compile()}
         self._fast = {"macs": macs.compile(torch.float32), "params": params.compile(torch.float32)}
 
@@ -126,7 +145,7 @@ class CostModel:
 
     @property
     def full(self) -> dict[str, int]:
-        """Cost of the full model by metric."""
+        """Cost in the full model by metric."""
         widths = self.graph.full_widths[None]
         return {metric: int(form(widths)[0].round().item()) for metric, form in self._forms.items()}
 
@@ -136,9 +155,9 @@ class CostModel:
         return [
             (
                 layer.module,
-                layer.constant * prod((torch.tensor(layer.fixed) + layer.per_channel @ widths).tolist()),
+                layer.constant * prod((torch.tensor(layer.fixed, device="cpu") + layer.per_channel @ widths).tolist()),
             )
-            for layer in self.graph.layers
+            for layer in self.layers
         ]
 
 
@@ -154,5 +173,5 @@ def _numel(
             continue
         fixed.append(int((ids < 0).sum()))
         rows.append(torch.bincount(graph.channels[ids[ids >= 0]], minlength=len(widths)) // widths)
-    table = torch.stack(rows) if rows else torch.zeros(0, len(widths), dtype=torch.int64)
+    table = torch.stack(rows) if rows else torch.zeros(0, len(widths), dtype=torch.int64, device="cpu")
     return constant, tuple(fixed), table

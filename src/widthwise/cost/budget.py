@@ -82,7 +82,10 @@ class Limits:
 
     def used(self, widths: Int64[Tensor, "population groups"]) -> Float64[Tensor, "population"]:
         """Share of the tightest limit that each strategy uses; at most 1 where every limit is met."""
-        shares = [torch.as_tensor(self.cost.measure(m, widths)).double() / limit for m, limit in self.limits.items()]
+        shares = [
+            torch.as_tensor(self.cost.measure(m, widths), device="cpu").double() / limit
+            for m, limit in self.limits.items()
+        ]
         return torch.stack(shares).amax(0)
 
     def met(self, widths: Int64[Tensor, "population groups"]) -> Bool[Tensor, "population"]:
@@ -104,7 +107,7 @@ def reachable(cost: CostModel, space: Space, limits: dict[str, int]) -> str:
     rows["full"] = space.full[None]
     lines = ["  " + "".join(f"{head:>18}" for head in ("", *limits))]
     for name, widths in rows.items():
-        values = "".join(f"{int(torch.as_tensor(cost.measure(m, widths))[0]):>18,}" for m in limits)
+        values = "".join(f"{int(torch.as_tensor(cost.measure(m, widths), device='cpu')[0]):>18,}" for m in limits)
         lines.append(f"  {name:>18}{values}")
     lines.append(f"  {'asked':>18}" + "".join(f"{v:>18,}" for v in limits.values()))
     return "\n".join(lines)

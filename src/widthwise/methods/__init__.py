@@ -1,7 +1,8 @@
 """The published methods, and the pipeline they share: search, fine-tune, save."""
 
-from widthwise.methods.base import Found, Method, Task
+from widthwise.methods.base import Found, Method, Task, Trainer
 from widthwise.methods.compress import Figures, Result, compress
 from widthwise.methods.fnnp import FNNP
+from widthwise.methods.stagewise import Stagewise
 
-__all__ = ["FNNP", "Figures", "Found", "Method", "Result", "Task", "compress"]
+__all__ = ["FNNP", "Figures", "Found", "Method", "Result", "Stagewise", "Task", "Trainer", "compress"]

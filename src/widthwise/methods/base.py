@@ -1,6 +1,7 @@
 """What a method is given, and what it hands back."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from torch import nn
@@ -10,8 +11,41 @@ from widthwise.cost import CostModel, Limits
 from widthwise.data import ImageData
 from widthwise.search import Log, SearchReporter, Trial
 from widthwise.subnet import Space
+from widthwise.train import History, Objective, RichReporter, TrainConfig, fit
 
-__all__ = ["Found", "Method", "Task"]
+__all__ = ["Found", "Method", "Task", "Trainer"]
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Trains the networks of one run; each training has a name, a checkpoint, and TensorBoard files in its folder."""
+
+    folder: Path
+    data: ImageData
+    progress: bool = False
+    """Show bars."""
+
+    def fit(
+        self,
+        name: str,
+        model: nn.Module,
+        config: TrainConfig,
+        *,
+        teacher: nn.Module | None = None,
+        objective: Objective | None = None,
+    ) -> History:
+        """Train on the training images, in place; a training that was done before is only loaded."""
+        return fit(
+            model,
+            self.data.train,
+            config,
+            val=self.data.val,
+            teacher=teacher,
+            objective=objective,
+            checkpoint=self.folder / "checkpoints" / f"{name}.pt",
+            progress=RichReporter(name) if self.progress else None,
+            trackers=self.folder / "tensorboard" / name,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +53,7 @@ class Task:
     """Everything that a search may look at. The test images are not for it."""
 
     model: nn.Module
-    """The trained full network."""
+    """The full network."""
     graph: ChannelGraph
     cost: CostModel
     space: Space
@@ -29,6 +63,8 @@ class Task:
     log: Log
     """Keeps every trial; a search that is resumed reads its own from it."""
     reporter: SearchReporter
+    trainer: Trainer
+    """For what must be trained before the search."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,14 +72,23 @@ class Found:
     """What a search found."""
 
     trials: list[Trial]
-    """Every scored strategy, the best first."""
+    """Scored strategies, the best first."""
     finalists: list[Subnet]
     """The sub-networks worth training, the best first; each meets the budget."""
+    parent: nn.Module | None = None
+    """Whose weights the finalists inherit; the task's model if not given."""
+    retrain: TrainConfig | None = None
+    """How the finalists are trained from fresh weights; if not given they are fine-tuned."""
 
 
 @runtime_checkable
 class Method(Protocol):
     """A way to find sub-networks under a budget; its settings are a dataclass."""
+
+    @property
+    def needs_trained(self) -> bool:
+        """Whether the search judges by the weights of the model that it is given."""
+        ...
 
     def search(self, task: Task) -> Found:
         """Look for the best sub-networks of the task's model under its limits."""

@@ -13,20 +13,22 @@ from torch import nn
 from widthwise.channels import ChannelGraph, Subnet
 from widthwise.cost import Budget, CostModel
 from widthwise.cost.latency import measure_latency
-from widthwise.data import DataSource, ImageData, load_data
+from widthwise.data import DataSource, ImageData, Split, load_data
 from widthwise.errors import NothingToPrune
 from widthwise.evaluate import accuracy, adaptive_bn
 from widthwise.evaluate.modes import evaluating, logits_of, placement
-from widthwise.methods.base import Method, Task
+from widthwise.methods.base import Found, Method, Task, Trainer
 from widthwise.methods.evaluators import CALIBRATION_BATCH, search_device
 from widthwise.methods.fnnp import FNNP
+from widthwise.methods.stagewise import fresh
+from widthwise.parallel import ParallelConfig
 from widthwise.runs import RunFolder, write_json
 from widthwise.runs.model import save
 from widthwise.search import RichSearchReporter, SilentSearchReporter, Trial
 from widthwise.subnet import WidthSpace, materialize
 from widthwise.subnet.resize import tensors_of
 from widthwise.tracing import Layers, trace
-from widthwise.train import RichReporter, TrainConfig, fit
+from widthwise.train import TrainConfig
 from widthwise.zoo import ModelSpec
 
 __all__ = ["Figures", "Result", "compress", "measure"]
@@ -63,7 +65,7 @@ class Result:
     subnet: Subnet
     graph: ChannelGraph
     metrics: dict[str, Figures]
-    """``before``: the full model; ``after``: the small one."""
+    """``before``: the full model (as the method trained it, where it did); ``after``: the small one."""
     trials: list[Trial]
     """Every scored strategy, the best first."""
     run: Path | None
@@ -124,14 +126,15 @@ def compress(
     with ExitStack() as stack:
         path = Path(run) if run is not None else Path(stack.enter_context(TemporaryDirectory()))
         folder = stack.enter_context(RunFolder.open(path, config, seeds={"finetune": finetune.seed}))
+        trainer = Trainer(path, images, progress)
         if train is not None:
-            _fit(folder, "full", model, images, train, progress)
+            trainer.fit("full", model, train)
         reporter = RichSearchReporter() if progress else SilentSearchReporter()
-        found = method.search(Task(model, graph, cost, allowed, limits, images, folder.journal, reporter))
-        small, subnet = _best_of(found.finalists, model, graph, images, finetune, folder, progress)
+        found = method.search(Task(model, graph, cost, allowed, limits, images, folder.journal, reporter, trainer))
+        small, subnet = _best_of(found, model, graph, finetune, trainer)
         save(path, small, graph, subnet, builder=builder)
         metrics = {
-            "before": measure(model, graph.subnet(), cost, images),
+            "before": measure(found.parent or model, graph.subnet(), cost, images),
             "after": measure(small, subnet, cost, images),
         }
         write_json(path / "result.json", {name: asdict(figures) for name, figures in metrics.items()})
@@ -139,49 +142,28 @@ def compress(
 
 
 def _best_of(
-    finalists: list[Subnet],
-    model: nn.Module,
-    graph: ChannelGraph,
-    images: ImageData,
-    finetune: TrainConfig,
-    folder: RunFolder,
-    progress: bool,
+    found: Found, model: nn.Module, graph: ChannelGraph, finetune: TrainConfig, trainer: Trainer
 ) -> tuple[nn.Module, Subnet]:
-    """Fine-tune each finalist; the one with the best validation accuracy, the earlier one at a tie."""
+    """Train each finalist; the one with the best validation accuracy, the earlier one at a tie."""
     best: tuple[float, nn.Module, Subnet] | None = None
-    teacher = model if finetune.distill_weight else None
-    for place, subnet in enumerate(finalists, 1):
-        small = materialize(model, graph, subnet)
-        calibration = images.train.subset(min(CALIBRATION_IMAGES, len(images.train)), seed=finetune.seed)
-        adaptive_bn(small, calibration.batches(CALIBRATION_BATCH))
-        _fit(folder, f"finalist-{place}", small, images, finetune, progress, teacher)
-        reached = accuracy(small.to(search_device()), images.val, precision=finetune.precision)
+    config = found.retrain or finetune
+    teacher = model if config.distill_weight else None
+    for place, subnet in enumerate(found.finalists, 1):
+        small = materialize(found.parent or model, graph, subnet).to(placement(model)[0])
+        if found.retrain is not None:
+            fresh(small, config.seed)
+        else:
+            _calibrate(small, trainer.data.train, config.seed)
+        trainer.fit(f"finalist-{place}", small, config, teacher=teacher)
+        reached = accuracy(small.to(search_device()), trainer.data.val, precision=config.precision)
         if best is None or reached > best[0]:
             best = (reached, small, subnet)
     assert best is not None
     return best[1].to(placement(model)[0]), best[2]
 
 
-def _fit(
-    folder: RunFolder,
-    name: str,
-    model: nn.Module,
-    images: ImageData,
-    config: TrainConfig,
-    progress: bool,
-    teacher: nn.Module | None = None,
-) -> None:
-    """Train, with a checkpoint and TensorBoard files in the run folder; a finished training is only loaded."""
-    fit(
-        model,
-        images.train,
-        config,
-        val=images.val,
-        teacher=teacher,
-        checkpoint=folder.paths.checkpoints / f"{name}.pt",
-        progress=RichReporter(name) if progress else None,
-        trackers=folder.paths.path / "tensorboard" / name,
-    )
+def _calibrate(small: nn.Module, train: Split, seed: int) -> None:
+    adaptive_bn(small, train.subset(min(CALIBRATION_IMAGES, len(train)), seed=seed).batches(CALIBRATION_BATCH))
 
 
 def measure(model: nn.Module, subnet: Subnet, cost: CostModel, images: ImageData) -> Figures:
@@ -224,7 +206,14 @@ def _describe(model: nn.Module, images: ImageData, **settings: Any) -> dict[str,
 
 
 def plain(value: Any) -> Any:
-    """A settings dataclass as JSON data, with the name of its class where that is a choice."""
+    """A settings dataclass as JSON data, with the name of its class where that is a choice.
+
+    Of where candidates are evaluated only what may change a result counts: a run may go on with other workers.
+    """
+    if isinstance(value, ParallelConfig):
+        return {"threads": value.threads}
+    if isinstance(value, Path):
+        return str(value)
     if is_dataclass(value) and not isinstance(value, type):
         return {"class": type(value).__name__, **{f.name: plain(getattr(value, f.name)) for f in fields(value)}}
     return list(value) if isinstance(value, tuple) else value

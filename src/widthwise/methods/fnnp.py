@@ -64,6 +64,11 @@ class FNNP:
                     f"{name} must be one of {', '.join(get_args(allowed))}, but got {getattr(self, name)!r}."
                 )
 
+    @property
+    def needs_trained(self) -> bool:
+        """Always."""
+        return True
+
     def search(self, task: Task) -> Found:
         """Score ``candidates`` strategies under the budget; the best are the finalists."""
         evaluate = self.make_evaluator(task)

@@ -1,5 +1,6 @@
 """Strategies under a budget: random rates, uniform widths, and the projection of any ratios onto the budget."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,10 +11,17 @@ from widthwise.cost.budget import TOLERANCE, Limits
 from widthwise.errors import InfeasibleBudget
 from widthwise.subnet.space import Space
 
-__all__ = ["Draws", "draw_rates", "fill", "project", "uniform_widths"]
+__all__ = ["Draws", "Used", "draw_rates", "fill", "fill_rows", "project", "scale_rows", "uniform_widths"]
 
 BATCH = 1 << 15
 """Strategies drawn at once."""
+
+STEPS = 1 << 22
+"""Numbers in the widths of the steps that are compared at once."""
+
+Used = Callable[[Tensor, Tensor], Tensor]
+"""(widths [n, groups], the row of the population that each comes from [n]) to the share of the tightest limit of that
+row, [n]; at most 1 where all its limits are met."""
 
 
 @dataclass(frozen=True)
@@ -109,24 +117,7 @@ def fill(space: Space, limits: Limits, widths: Int64[Tensor, "groups"]) -> Int64
 
     Stops earlier when no single step fits any more. Deterministic.
     """
-    widths = widths.clone()
-    full = space.full.double()
-    while float(limits.used(widths[None])[0]) < 1 - TOLERANCE:
-        wider = torch.stack([_next(c, int(w)) for c, w in zip(space.choices, widths.tolist(), strict=True)])
-        steps = widths.repeat(len(widths), 1)
-        steps.fill_diagonal_(0)
-        steps += torch.diag(wider)
-        fits = limits.met(steps) & (wider > widths)
-        if not bool(fits.any()):
-            break
-        narrowest = torch.where(fits, widths / full, torch.inf).argmin()
-        widths[narrowest] = wider[narrowest]
-    return widths
-
-
-def _next(choices: Int64[Tensor, "_"], width: int) -> Tensor:
-    """The next allowed width above one; the full width at the end."""
-    return choices[min(int(torch.searchsorted(choices, width, right=True)), len(choices) - 1)]
+    return fill_rows(space, _same(limits), widths[None], range(len(widths)))[0]
 
 
 def project(
@@ -134,18 +125,86 @@ def project(
 ) -> Int64[Tensor, "population groups"]:
     """Scale each row of width ratios by one factor so that it just meets the budget, then :func:`fill` it.
 
-    Twenty bisections over the factor for the whole population at once; the shape of a strategy stays, its size is
-    given by the budget.
+    The shape of a strategy stays, its size is given by the budget.
     """
-    full = space.full.double()
+    every, used = range(ratios.shape[1]), _same(limits)
+    base = space.full.repeat(len(ratios), 1)
+    return fill_rows(space, used, scale_rows(space, used, ratios, base, every), every)
+
+
+def _same(limits: Limits) -> Used:
+    """The same limits for each row."""
+    return lambda widths, rows: limits.used(widths)
+
+
+def scale_rows(
+    space: Space,
+    used: Used,
+    ratios: Float[Tensor, "population groups"],
+    base: Int64[Tensor, "population groups"],
+    free: Sequence[int],
+) -> Int64[Tensor, "population groups"]:
+    """Scale the ratios of each row by one factor so that the row just meets its limits.
+
+    Twenty bisections over the factor for the whole population at once.
+
+    Args:
+        space: the allowed widths.
+        used: what the rows cost.
+        ratios: shares of the full widths; looked at where ``free``.
+        base: the widths of the other groups, which stay.
+        free: the groups that may change.
+    """
+    columns = list(free)
+    if not columns:
+        return base
+    table, full = space.table()[columns], space.full[columns]
+    wanted, rows = ratios[:, columns].double(), torch.arange(len(ratios))
+
+    def scaled(factor: Tensor) -> Tensor:
+        near = (wanted * factor[:, None] * full).round().to(torch.int64).minimum(full).clamp(min=0)
+        widths = base.clone()
+        widths[:, columns] = table.expand(len(near), -1, -1).gather(2, near[:, :, None])[:, :, 0]
+        return widths
+
     low = torch.zeros(len(ratios), dtype=torch.float64)
-    high = 1 / ratios.amin(1).double().clamp(min=1e-3)  # every group whole
+    high = 1 / wanted.amin(1).clamp(min=1e-3)  # every free group whole
     for _ in range(20):
         middle = (low + high) / 2
-        met = limits.met(space.snap(ratios * middle[:, None] * full))
+        met = used(scaled(middle), rows) <= 1
         low, high = torch.where(met, middle, low), torch.where(met, high, middle)
-    widths = space.snap(ratios * low[:, None] * full)
-    return torch.stack([fill(space, limits, row) for row in widths])
+    return scaled(low)
+
+
+def fill_rows(
+    space: Space, used: Used, widths: Int64[Tensor, "population groups"], free: Sequence[int]
+) -> Int64[Tensor, "population groups"]:
+    """:func:`fill` for a population at once, each row under its own limits; only the ``free`` groups are widened."""
+    columns = torch.tensor(list(free), dtype=torch.int64)
+    widths, wider = widths.clone(), _wider(space)[columns]
+    full = space.full.double()[columns]
+    share = max(1, STEPS // max(1, len(columns) * widths.shape[1]))
+    for rows in torch.arange(len(widths)).split(share):
+        rows = rows[used(widths[rows], rows) < 1 - TOLERANCE]
+        while len(rows) and len(columns):
+            now = widths[rows][:, columns]
+            following = wider.expand(len(rows), -1, -1).gather(2, now[:, :, None])[:, :, 0]
+            steps = widths[rows][:, None].repeat(1, len(columns), 1)
+            steps[:, torch.arange(len(columns)), columns] = following
+            cost = used(steps.flatten(0, 1), rows.repeat_interleave(len(columns))).reshape(now.shape)
+            fits = (cost <= 1) & (following > now)
+            narrowest = torch.where(fits, now / full, torch.inf).argmin(1)
+            picked = torch.arange(len(rows))[fits.any(1)]
+            widths[rows[picked], columns[narrowest[picked]]] = following[picked, narrowest[picked]]
+            rows = rows[picked][cost[picked, narrowest[picked]] < 1 - TOLERANCE]
+    return widths
+
+
+def _wider(space: Space) -> Int64[Tensor, "groups widths"]:
+    """int64 [groups, widest + 1]: the next allowed width above each number; the full width at the end."""
+    numbers = torch.arange(int(space.full.max()) + 1)
+    above = [torch.searchsorted(c, numbers, right=True).clamp(max=len(c) - 1) for c in space.choices]
+    return torch.stack([c[index] for c, index in zip(space.choices, above, strict=True)])
 
 
 def uniform_widths(space: Space, limits: Limits) -> Int64[Tensor, "groups"]:

@@ -32,7 +32,7 @@ def checked_tensors(model: nn.Module, graph: ChannelGraph) -> dict[str, Tensor]:
 
 def kept_positions(graph: ChannelGraph, subnet: Subnet) -> dict[Axis, Tensor]:
     """int64 [kept] for each axis from which the sub-network removes something."""
-    keep = torch.cat([graph.check(subnet).keep, torch.ones(1, dtype=torch.bool)])  # id -1: always kept
+    keep = torch.cat([graph.check(subnet).keep, torch.ones(1, dtype=torch.bool, device="cpu")])  # id -1: always kept
     chosen = {axis: keep[graph.axes[axis]] for axis in graph.roles}
     return {axis: mask.nonzero()[:, 0] for axis, mask in chosen.items() if not bool(mask.all())}
 

@@ -13,6 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.weight_norm import WeightNorm
 
 from widthwise.errors import SubnetMismatch
 
@@ -90,8 +93,8 @@ def _recurrent(module: nn.RNNBase, old: Shapes, new: Shapes) -> dict[str, object
         wanted = (rows, columns) if kind[0] == "weight" else (rows,)
         if tuple(new[name]) != wanted:
             raise SubnetMismatch(
-                f"The weights of a recurrent layer fit one another, but with {hidden} states {name!r} is "
-                f"{list(new[name])} and not {list(wanted)}. Remove the same states everywhere, or leave the layer whole."
+                f"The weights of a recurrent layer must fit one another, but with {hidden} states {name!r} is "
+                f"{list(new[name])}, not {list(wanted)}. Remove the same states everywhere, or leave the layer whole."
             )
     sizes: dict[str, object] = {"input_size": new["weight_ih_l0"][1], "hidden_size": hidden}
     return {**sizes, "proj_size": projected} if projected else sizes
@@ -190,14 +193,20 @@ def attribute_changes(
 
 
 def sized_modules(model: nn.Module) -> list[SizedModule]:
-    """The modules whose attributes follow the shapes of their tensors."""
+    """The modules whose attributes follow the shapes of their tensors.
+
+    What a mask (``weight_orig``) or a parametrisation turns into a weight counts as the weight.
+    """
     names = {id(t): n for n, t in tensors_of(model).items()}
     found: list[SizedModule] = []
     for module in model.modules():
         rule = next((r for kind, r in ATTRIBUTES.items() if isinstance(module, kind)), None)
         if rule is not None:
             direct = [*module._parameters.items(), *module._buffers.items()]
-            found.append((module, rule, {n: names[id(t)] for n, t in direct if t is not None and id(t) in names}))
+            if is_parametrized(module) and isinstance(module.parametrizations, nn.ModuleDict):
+                direct += [(name, held._parameters.get("original")) for name, held in module.parametrizations.items()]
+            local = {name.removesuffix("_orig"): t for name, t in direct if t is not None and id(t) in names}
+            found.append((module, rule, {name: names[id(t)] for name, t in local.items()}))
     return found
 
 
@@ -239,9 +248,16 @@ def resized_copy(model: nn.Module, tensors: Mapping[str, Tensor], sizes: Sizes) 
 
 
 def refresh(model: nn.Module) -> None:
-    """Let modules derive again what they derive from their parameters when the mode changes (attention biases)."""
+    """Let modules derive again what they derive from their parameters.
+
+    When the mode changes (attention biases), or before each forward (masks of ``torch.nn.utils.prune``, weight norm).
+    """
     modes = [(module, module.training) for module in model.modules()]
     model.train(not model.training)
     model.train(not model.training)
     for module, training in modes:
         module.training = training
+        for hook in module._forward_pre_hooks.values():
+            if isinstance(hook, BasePruningMethod | WeightNorm):
+                with torch.no_grad():
+                    hook(module, ())

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from math import ceil
+from math import ceil, prod
 
 import torch
 from jaxtyping import Int64
@@ -67,13 +67,13 @@ class WidthSpace:
     def _choices(self, group: Group, whole: bool) -> Int64[Tensor, "choices"]:
         full = group.width
         if whole:
-            return torch.tensor([full])
+            return torch.tensor([full], device="cpu")
         least = min(full, max(self.min_width, ceil(self.min_ratio * full - 1e-9)))
         ratios = self.ratios
         widths = set(range(1, full + 1)) if ratios is None else {max(1, round(r * full)) for r in ratios}
         positions = min(m.per_channel for m in group.members)
         allowed = {w for w in widths if w >= least and w * positions % self.multiple_of == 0}
-        return torch.tensor(sorted(allowed | {full}))
+        return torch.tensor(sorted(allowed | {full}), device="cpu")
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,13 +97,13 @@ class Space:
     @property
     def size(self) -> float:
         """How many strategies there are."""
-        return float(torch.tensor([len(c) for c in self.choices], dtype=torch.float64).prod())
+        return prod((float(len(c)) for c in self.choices), start=1.0)
 
     def table(self) -> Int64[Tensor, "groups widths"]:
         """int64 [groups, widest + 1]: the allowed width nearest to each number, the wider one at a tie."""
         widest = int(self.full.max())
-        table = torch.zeros(len(self.choices), widest + 1, dtype=torch.int64)
-        numbers = torch.arange(widest + 1)
+        table = torch.zeros(len(self.choices), widest + 1, dtype=torch.int64, device="cpu")
+        numbers = torch.arange(widest + 1, device="cpu")
         for row, allowed in zip(table, self.choices, strict=True):
             above = torch.searchsorted(allowed, numbers).clamp(max=len(allowed) - 1)
             below = (above - 1).clamp(min=0)

@@ -5,38 +5,45 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from widthwise.evaluate import Precision
 from widthwise.evaluate.modes import autocast, evaluating
 from widthwise.search import Widths
-from widthwise.subnet import SuperNet
-from widthwise.supernet.stagewise import Distillation
+from widthwise.supernet.stagewise import StagewiseObjective, feature_loss
 
-__all__ = ["StageLoss", "stored_features"]
+__all__ = ["StageLoss", "StoredBatch", "stored_features"]
+
+
+@dataclass(frozen=True, eq=False)
+class StoredBatch:
+    """What one batch of images gives, for every stage."""
+
+    given: list[Tensor]
+    """What enters each stage, [batch, ...]."""
+    targets: list[Tensor]
+    """What each stage's result is compared with, [batch, ...]."""
 
 
 @torch.no_grad()
 def stored_features(
-    model: nn.Module, distillation: Distillation, batches: Iterable[Tensor], precision: Precision = "fp32"
-) -> list[tuple[list[Tensor], list[Tensor]]]:
-    """For each batch what enters each stage of the full network, and what each stage is compared with.
+    objective: StagewiseObjective, batches: Iterable[Tensor], precision: Precision = "fp32"
+) -> list[StoredBatch]:
+    """Run the full network, in evaluation mode, and keep what the stages are given and what they should return.
 
     Args:
-        model: the super-net; it runs in evaluation mode.
-        distillation: knows the stages, and the teacher.
-        batches: images [B, C, H, W] on the model's device.
+        objective: knows the super-net, its stages, and the teacher.
+        batches: images [B, C, H, W] on the super-net's device.
         precision: of the pass.
     """
-    stored = []
+    model, stored = objective.network.model, []
     with evaluating(model):
         for images in batches:
-            with autocast(images.device, precision), distillation.stages.features(model) as found:
+            with autocast(images.device, precision), objective.stages.features(model) as found:
                 outputs = model(images)
             features = [images, *found, outputs]
-            count = len(distillation.stages)
-            stored.append((features[:count], distillation.targets(features, images)))
+            stored.append(StoredBatch(features[: len(objective.stages)], objective.targets(features, images)))
     return stored
 
 
@@ -49,24 +56,25 @@ class StageLoss:
     evaluation mode.
     """
 
-    network: SuperNet
-    distillation: Distillation
-    stored: list[tuple[list[Tensor], list[Tensor]]]
+    objective: StagewiseObjective
+    stored: list[StoredBatch]
     precision: Precision = "fp32"
 
     @torch.no_grad()
     def __call__(self, stage: int, widths: Widths) -> float:
-        """The mean loss of a stage over the stored images; the widths of other stages do not matter."""
-        subnet = self.distillation.sampler.of(widths)
+        """The mean loss of a stage over the stored images; the widths of groups that it does not own do not matter."""
+        subnet = self.objective.sampler.of(widths)
+        model = self.objective.network.model
         total, images = 0.0, 0
         with ExitStack() as stack:
-            stack.enter_context(evaluating(self.network.model))
-            norms = [m for m in self.network.model.modules() if isinstance(m, _BatchNorm)]
-            for norm in norms:
-                norm.training = True  # `evaluating` puts it back
-            for given, targets in self.stored:
-                with autocast(given[stage].device, self.precision):
-                    loss = self.distillation.loss(stage, self.network, given[stage], targets[stage], subnet)
-                total += float(loss) * len(given[stage])
-                images += len(given[stage])
+            stack.enter_context(evaluating(model))
+            for module in model.modules():
+                if isinstance(module, _BatchNorm):
+                    module.training = True  # `evaluating` puts it back
+            for batch in self.stored:
+                given = batch.given[stage]
+                with autocast(given.device, self.precision):
+                    found = self.objective.stage(stage, given, subnet)
+                total += float(feature_loss(found, batch.targets[stage])) * len(given)
+                images += len(given)
         return total / images

@@ -2,7 +2,8 @@
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,10 @@ from widthwise.channels import ChannelGraph, Subnet
 from widthwise.evaluate.modes import logits_of
 from widthwise.subnet import SuperNet, materialize
 from widthwise.subnet.resize import tensors_of
+from widthwise.supernet.sampling import Sampler
+from widthwise.train.objective import Outcome, Step
 
-__all__ = ["PruningNet"]
+__all__ = ["MetaObjective", "PruningNet"]
 
 
 class PruningNet(nn.Module):
@@ -39,7 +42,7 @@ class PruningNet(nn.Module):
             for member in group.members:
                 groups.setdefault(member.tensor, set()).add(index)
         own = dict(model.named_parameters())
-        self._graph = graph
+        self._graph, self.hidden = graph, hidden
         self._inputs = {n: sorted(g) for n, g in groups.items() if n in own and own[n].ndim > 1}
         self._shapes = {name: own[name].shape for name in self._inputs}
         self.generators = nn.ModuleList()
@@ -59,30 +62,6 @@ class PruningNet(nn.Module):
             found[name] = generator(shares[indices].to(device)).reshape(self._shapes[name])
         return found
 
-    def accumulate(
-        self,
-        network: SuperNet,
-        images: Tensor,
-        labels: Tensor,
-        subnet: Subnet,
-        backward: Callable[[Tensor], None],
-        loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
-    ) -> tuple[Tensor, Tensor]:
-        """Gradients of one sub-network; returns its logits and loss, detached.
-
-        Args:
-            network: the model whose other tensors are shared, in training mode.
-            images: of the batch.
-            labels: of the batch.
-            subnet: drawn at random for the step.
-            backward: accumulates gradients.
-            loss: of logits and labels.
-        """
-        logits = logits_of(network.subnet(subnet, tensors=self(subnet))(images)).float()
-        value = loss(logits, labels)
-        backward(value)
-        return logits.detach(), value.detach()
-
     @torch.no_grad()
     def materialize(self, model: nn.Module, subnet: Subnet) -> nn.Module:
         """The sub-network with its generated weights, as a module of its own."""
@@ -92,3 +71,39 @@ class PruningNet(nn.Module):
             if name in generated:
                 tensor.copy_(generated[name])
         return materialize(parent, self._graph, subnet)
+
+
+class MetaObjective:
+    """MetaPruning's training of a :class:`PruningNet`, as an :class:`~widthwise.train.Objective`.
+
+    A step: one random sub-network with the weights that are generated for it, on the labels. The gradients reach the
+    generators, and the model's own tensors that are not generated.
+
+    Args:
+        network: the model whose other tensors are shared.
+        generator: makes the weights.
+        sampler: draws the sub-networks.
+        label_smoothing: of the cross-entropy.
+    """
+
+    one_pass = False
+    frozen: tuple[nn.Module, ...] = ()
+
+    def __init__(
+        self, network: SuperNet, generator: PruningNet, sampler: Sampler, *, label_smoothing: float = 0.0
+    ) -> None:
+        self.network, self.own, self.sampler, self._smoothing = network, generator, sampler, label_smoothing
+
+    def describe(self) -> dict[str, Any]:
+        """What decides the outcome beside the training's settings."""
+        return {"objective": "meta", "hidden": self.own.hidden}
+
+    def step(self, step: Step) -> Outcome:
+        """One sub-network."""
+        subnet = self.sampler.layerwise(step.seed)
+        with step.autocast():
+            logits = logits_of(self.network.subnet(subnet, tensors=self.own(subnet))(step.images))
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        loss = F.cross_entropy(logits, step.labels, label_smoothing=self._smoothing)
+        step.backward(loss)
+        return Outcome(logits=logits.detach(), loss=loss.detach())

@@ -11,17 +11,16 @@ __all__ = ["Sampler"]
 
 
 class Sampler:
-    """Draws sub-networks of a space; which ones hangs on the seed and the step alone.
+    """Draws sub-networks of a space; which ones hangs on the seed of the draw alone.
 
     Args:
         space: the allowed widths.
         ranking: a score per channel, float [channels]: of each group the highest are kept, so that a narrow
             sub-network lies inside every wider one. By default the first channels of each group.
-        seed: of the draws.
     """
 
-    def __init__(self, space: Space, ranking: Tensor | None = None, seed: int = 0) -> None:
-        self._space, self._graph, self._seed = space, space.graph, seed
+    def __init__(self, space: Space, ranking: Tensor | None = None) -> None:
+        self._space, self._graph = space, space.graph
         self.ranking = -torch.arange(self._graph.num_channels) if ranking is None else ranking
 
     def of(self, widths: Widths) -> Subnet:
@@ -33,17 +32,15 @@ class Sampler:
         """Every group at its narrowest (the small-net)."""
         return self.of(self._space.smallest)
 
-    def layerwise(self, step: int) -> Subnet:
+    def layerwise(self, seed: int) -> Subnet:
         """Every group as wide as it happens, each allowed width as likely as any other."""
-        generator = self._generator(step)
+        generator = torch.Generator().manual_seed(seed)
         draws = [int(torch.randint(len(c), (), generator=generator)) for c in self._space.choices]
         return self.of(torch.stack([c[i] for c, i in zip(self._space.choices, draws, strict=True)]))
 
-    def uniform(self, step: int) -> Subnet:
+    def uniform(self, seed: int) -> Subnet:
         """One share for all groups, between those of the narrowest and the full network."""
+        generator = torch.Generator().manual_seed(seed)
         least = (self._space.smallest / self._space.full).min()
-        ratio = least + torch.rand((), generator=self._generator(step)) * (1 - least)
+        ratio = least + torch.rand((), generator=generator) * (1 - least)
         return self.of(self._space.snap(self._space.full[None] * ratio)[0])
-
-    def _generator(self, step: int) -> torch.Generator:
-        return torch.Generator().manual_seed(self._seed * 1_000_003 + step)

@@ -1,7 +1,8 @@
 """Training a super-net stage by stage with in-place distillation (stage-wise pruning, Algorithm 1)."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +14,9 @@ from widthwise.stages import Stages
 from widthwise.subnet import SuperNet
 from widthwise.supernet.adapters import Adapters
 from widthwise.supernet.sampling import Sampler
+from widthwise.train.objective import Outcome, Step
 
-__all__ = ["Distillation", "Teacher", "feature_loss"]
+__all__ = ["StagewiseObjective", "Teacher", "feature_loss"]
 
 
 def feature_loss(found: Tensor, target: Tensor) -> Tensor:
@@ -27,7 +29,7 @@ def feature_loss(found: Tensor, target: Tensor) -> Tensor:
     return F.mse_loss(found.to(wide), target.to(wide))
 
 
-class Teacher(nn.Module):
+class Teacher:
     """Another network whose stages are the targets (the paper's S1: pre-trained; S2: another architecture).
 
     Args:
@@ -40,7 +42,6 @@ class Teacher(nn.Module):
     """
 
     def __init__(self, model: nn.Module, stages: Stages, student: Stages) -> None:
-        super().__init__()
         mine, theirs = ([s.resolution for s in chain.stages] for chain in (student, stages))
         if mine != theirs:
             raise ConfigError(
@@ -64,31 +65,100 @@ def _text(stages: Stages) -> str:
     return ", ".join(f"{s.name} {'x'.join(map(str, s.resolution)) or '(outputs)'}" for s in stages.stages)
 
 
-class Distillation(nn.Module):
-    """The part of a step behind the full network's: sub-networks learn the full network's features, stage by stage.
+class StagewiseObjective:
+    """Algorithm 1 as an :class:`~widthwise.train.Objective`.
+
+    A step: the full network on the labels, its stages' features kept; then a random and the smallest sub-network, each
+    stage fed with the full network's features and taught its result through the stage's adapter. Gradients of all
+    passes add up in the one set of parameters.
 
     Args:
+        network: the super-net.
         stages: of the super-net.
         sampler: draws the sub-networks.
         smallest: also train the smallest sub-network (the small-net of the sandwich rule).
         teacher: whose features are the targets; the full network's own of the same step if not given.
-        side_by_side: on an accelerator with streams, run the stages in one stream each.
+        label_smoothing: of the full network's cross-entropy.
+        side_by_side: on CUDA, run each stage in a stream of its own.
     """
+
+    one_pass = False
 
     def __init__(
         self,
+        network: SuperNet,
         stages: Stages,
         sampler: Sampler,
         *,
         smallest: bool = True,
         teacher: Teacher | None = None,
+        label_smoothing: float = 0.0,
         side_by_side: bool = True,
     ) -> None:
-        super().__init__()
-        self.adapters = Adapters(stages, teacher.channels if teacher is not None else None)
-        self.stages, self.sampler = stages, sampler
-        self._smallest, self._side_by_side = smallest, side_by_side
-        self._teacher = [teacher]  # in a list: its weights are no parameters of ours
+        self.network, self.stages, self.sampler = network, stages, sampler
+        self.own = Adapters(stages, None if teacher is None else teacher.channels)
+        self._smallest, self._teacher = smallest, teacher
+        self._smoothing, self._side_by_side = label_smoothing, side_by_side
+
+    @property
+    def frozen(self) -> tuple[nn.Module, ...]:
+        """The teacher, if there is one."""
+        return () if self._teacher is None else (self._teacher.model,)
+
+    def describe(self) -> dict[str, Any]:
+        """What decides the outcome beside the training's settings."""
+        teacher = "none" if self._teacher is None else type(self._teacher.model).__name__
+        names = list(self.stages.names)
+        return {"objective": "stagewise", "stages": names, "smallest": self._smallest, "teacher": teacher}
+
+    def step(self, step: Step) -> Outcome:
+        """One step of Algorithm 1; ``parts`` holds the task loss and the loss of each stage."""
+        with self.stages.features(step.model) as found:
+            logits = step.forward(step.images)
+        task = F.cross_entropy(logits, step.labels, label_smoothing=self._smoothing)
+        step.backward(task)
+        features = [step.images, *found, logits.detach()]
+        losses = self.distil(features, step.images, step.seed, step.backward, step.autocast)
+        parts = {"task": task.detach(), **dict(zip(self.stages.names, losses, strict=True))}
+        return Outcome(logits=logits.detach(), loss=torch.stack(list(parts.values())).sum(), parts=parts)
+
+    def distil(
+        self,
+        features: list[Tensor],
+        images: Tensor,
+        seed: int,
+        backward: Callable[[Tensor], None],
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> list[Tensor]:
+        """Gradients of all stages of all sub-networks of a step; returns the sum of losses of each stage, detached.
+
+        Args:
+            features: images, what each stage of the full network returned, and its outputs; detached.
+            images: of the batch, for a teacher.
+            seed: of the random sub-network.
+            backward: accumulates gradients.
+            autocast: the mixed precision.
+        """
+        targets = self.targets(features, images)
+        subnets = self.subnets(seed)
+        sums = []
+        for index in range(len(self.stages)):
+            with self._beside(features[index]):
+                parts = []
+                for subnet in subnets:
+                    with autocast():
+                        found = self.stage(index, features[index], subnet)
+                    loss = feature_loss(found, targets[index])
+                    backward(loss)
+                    parts.append(loss.detach())
+                sums.append(torch.stack(parts).sum())
+        if features[0].device.type == "cuda":
+            torch.cuda.synchronize(features[0].device)
+        return sums
+
+    def subnets(self, seed: int) -> list[Subnet]:
+        """The sub-networks of one step: a random one, and the smallest."""
+        return [self.sampler.layerwise(seed), *([self.sampler.smallest] if self._smallest else [])]
 
     def targets(self, features: list[Tensor], images: Tensor) -> list[Tensor]:
         """What each stage is compared with.
@@ -97,55 +167,23 @@ class Distillation(nn.Module):
             features: images, what each stage of the full network returned, and its outputs.
             images: for a teacher.
         """
-        teacher = self._teacher[0]
-        return features[1 : len(self.stages) + 1] if teacher is None else teacher.targets(images)
+        own = features[1 : len(self.stages) + 1]
+        return own if self._teacher is None else self._teacher.targets(images)
 
-    def subnets(self, step: int) -> list[Subnet]:
-        """The sub-networks of one step: a random one, and the smallest."""
-        return [self.sampler.layerwise(step), *([self.sampler.smallest] if self._smallest else [])]
-
-    def loss(self, index: int, network: SuperNet, features: Tensor, target: Tensor, subnet: Subnet) -> Tensor:
-        """Equation 7 for one stage of one sub-network.
+    def stage(self, index: int, features: Tensor, subnet: Subnet) -> Tensor:
+        """What one stage of a sub-network returns, with the target's number of channels.
 
         Args:
             index: of the stage.
-            network: the super-net.
             features: what the full network gives to the stage, detached.
-            target: what its result is compared with, detached.
             subnet: the sub-network.
         """
-        return feature_loss(self.adapters(index, self.stages.run(index, network, features, subnet), subnet), target)
-
-    def accumulate(
-        self, network: SuperNet, features: list[Tensor], images: Tensor, step: int, backward: Callable[[Tensor], None]
-    ) -> list[Tensor]:
-        """Gradients of all stages of all sub-networks of a step; returns the sum of losses of each stage, detached.
-
-        Args:
-            network: the super-net, in training mode.
-            features: images, what each stage of the full network returned, and its outputs; detached.
-            images: of the batch, for a teacher.
-            step: number of the step.
-            backward: accumulates gradients.
-        """
-        targets = self.targets(features, images)
-        subnets = self.subnets(step)
-        sums = []
-        for index in range(len(self.stages)):
-            with self._beside(features[index]):
-                parts = []
-                for subnet in subnets:
-                    loss = self.loss(index, network, features[index], targets[index], subnet)
-                    backward(loss)
-                    parts.append(loss.detach())
-                sums.append(torch.stack(parts).sum())
-        if features[0].device.type == "cuda":
-            torch.cuda.synchronize(features[0].device)
-        return sums
+        found: Tensor = self.own(index, self.stages.run(index, self.network, features, subnet), subnet)
+        return found
 
     @contextmanager
     def _beside(self, features: Tensor) -> Iterator[None]:
-        """A stream of its own on CUDA: stages have no tensor in common that one of them writes."""
+        """A stream of its own on CUDA: no tensor that one stage writes is read by another."""
         if not (self._side_by_side and features.device.type == "cuda"):
             yield
             return

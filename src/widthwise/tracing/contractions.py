@@ -12,19 +12,28 @@ from torch import Tensor
 
 from widthwise.tracing.flow import Call, Flow, Rule
 from widthwise.tracing.labels import along, empty_vector, place, varying
-from widthwise.tracing.reasons import MULTIPLIER, PRODUCT, SPACE
+from widthwise.tracing.meeting import meet, side
+from widthwise.tracing.reasons import ADDRESS, MULTIPLIER, PRODUCT, SPACE, WHOLE_WEIGHT
 
 __all__ = ["CONTRACTIONS"]
 
 
 def _convolution(flow: Flow, call: Call) -> None:
     """Convolution, plain, grouped, depthwise or transposed."""
-    x, weight, bias = call["input"], call["weight"], call["bias"]
-    groups, transposed = call["groups"], call["transposed"]
+    outgoing = _convolve(flow, call, call["groups"], call["transposed"])
+    if call["bias"] is not None:
+        flow.unite(flow.axis(call["bias"], 0), outgoing)
+
+
+def _convolve(flow: Flow, call: Call, groups: int, transposed: bool) -> Tensor:
+    """What all convolutions share; returns the nodes of the output's channels."""
+    x, weight = call["input"], call["weight"]
     incoming = flow.axis(x, 1, SPACE)
     rows, columns = (flow.axis(weight, d) for d in (0, 1))
     space = x.shape[2:] if transposed else call.out.shape[2:]
-    flow.count(x.shape[0] * prod(space) * prod(weight.shape[2:]), rows, columns)
+    batch = [layer for layer in flow.layers(x) if varying(layer) == (0,)]  # channels that share it with the examples
+    examples = flow.axis(x, 0) if batch else empty_vector(x.shape[0])
+    flow.count(prod(space) * prod(weight.shape[2:]), examples, rows, columns)
     for layer in flow.layers(weight):
         if any(along(layer, d) for d in range(2, weight.ndim)):
             flow.windows.append(layer.reshape(-1))
@@ -33,9 +42,20 @@ def _convolution(flow: Flow, call: Call) -> None:
         outgoing = _depthwise(flow, incoming, consumed, produced, groups, transposed)
     else:
         outgoing = _grouped(flow, incoming, consumed, produced, groups, transposed)
-    if bias is not None:
-        flow.unite(flow.axis(bias, 0), outgoing)
-    flow.put(call.out, place(outgoing, call.out.ndim, 1))
+    flow.put(call.out, *batch, place(outgoing, call.out.ndim, 1))
+    return outgoing
+
+
+def _deformed_convolution(flow: Flow, call: Call) -> None:
+    """A convolution that reads at places of its own; the channels that share their places are equally many."""
+    for name in ("offset", "mask"):
+        flow.pin_all(call[name], ADDRESS)
+    groups, parts = call["groups"], call["offset_groups"]
+    blocks = flow.axis(call["input"], 1, SPACE).reshape(parts, -1)
+    flow.unite(blocks, blocks[:1])
+    outgoing = _convolve(flow, call, groups, transposed=False)
+    if flow.layers(call["bias"]):  # otherwise zeros as long as there are filters
+        flow.unite(flow.axis(call["bias"], 0), outgoing)
 
 
 def _grouped(flow: Flow, incoming: Tensor, consumed: Tensor, produced: Tensor, groups: int, transposed: bool) -> Tensor:
@@ -136,6 +156,38 @@ def _linear(flow: Flow, call: Call) -> None:
         _add_bias(flow, bias, call.out)
 
 
+def _mv(flow: Flow, call: Call) -> None:
+    """``[m, k] @ [k]``, with something added for some."""
+    matrix, vector = call["mat" if "mat" in call.arguments else "self"], call["vec"]
+    rows = [layer.squeeze(1) for layer in flow.layers(matrix) if not along(layer, 1)]
+    _inner(flow, matrix, vector)
+    flow.put(call.out, *rows)
+    if "mat" in call.arguments:
+        flow.put(call.out, *meet(flow, 1, [side(flow, t) for t in (call.out, call["self"])]))
+
+
+def _dot(flow: Flow, call: Call) -> None:
+    """The sum of the products of two vectors."""
+    first, second = call.operands()
+    _inner(flow, first, second)
+
+
+def _inner(flow: Flow, a: Tensor, b: Tensor) -> None:
+    """The last axis of one is summed over with the only one of the other; a weight consumes an activation there."""
+    left, right = flow.axis(a, a.ndim - 1), flow.axis(b, 0)
+    ours, theirs = flow.weight(a), flow.weight(b)
+    if min(ours, theirs) or ours == theirs:  # of two weights neither is what the other reads
+        for nodes in (left, right):
+            flow.pin(nodes, WHOLE_WEIGHT if min(ours, theirs) else PRODUCT)
+    flow.unite(left, right)
+    flow.count(1, *[_rows(flow, a, 0)][: a.ndim - 1], left.maximum(right))
+    if theirs > ours:
+        flow.consumers.append(right)
+    elif ours > theirs:
+        flow.consumers.append(left)
+        flow.producers.append(flow.axis(a, 0) if a.ndim > 1 else empty_vector(0))
+
+
 CONTRACTIONS: dict[str, Rule] = {
     "aten::convolution": _convolution,
     "aten::_convolution": _convolution,
@@ -143,6 +195,11 @@ CONTRACTIONS: dict[str, Rule] = {
     "aten::bmm": _mm,
     "aten::addmm": _addmm,
     "aten::baddbmm": _addmm,
+    "aten::mv": _mv,
+    "aten::addmv": _mv,
+    "aten::dot": _dot,
+    "aten::vdot": _dot,
     "aten::linear": _linear,
+    "torchvision::deform_conv2d": _deformed_convolution,
 }
 """Rule per operation name."""

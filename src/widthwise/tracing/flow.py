@@ -137,6 +137,11 @@ class Flow(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if func not in self._rule_of:
+            self._rule_of[func] = self._rule(func)
+        if self._rule_of[func] is self._fallback and not self._unseen and _has_parts(func):
+            with self:
+                return func.decompose(*args, **kwargs)
         out = func(*args, **kwargs)
         if self._unseen:
             return out
@@ -144,8 +149,6 @@ class Flow(TorchDispatchMode):
         arguments.update(zip((a.name for a in func._schema.arguments), args, strict=False))
         arguments.update(kwargs)
         call = Call(func._schema.name, arguments, out)
-        if func not in self._rule_of:
-            self._rule_of[func] = self._rule(func)
         self._apply(self._rule_of[func], call)
         self.number += 1
         self._weigh(call)
@@ -196,6 +199,11 @@ class Flow(TorchDispatchMode):
     def module(self) -> str:
         """Path of the module that is running."""
         return self._path[-1] if self._path else ""
+
+    @property
+    def running(self) -> nn.Module | None:
+        """The module that is running; none outside of all."""
+        return self._modules.get(self.module)
 
     def weight(self, tensor: Tensor) -> int:
         """2 for a parameter or buffer or a view of it, 1 for what is computed from those alone, 0 for an activation."""
@@ -260,7 +268,7 @@ class Flow(TorchDispatchMode):
         alike = [other for other in met if same_pattern(layer, other)] if len(met) > 1 else met
         for other in alike or met:
             self.unite(layer, other)
-            layer = torch.maximum(*torch.broadcast_tensors(layer, other))
+            layer = _first(*torch.broadcast_tensors(layer, other))
         return [*(other for other in present if not any(other is o for o in alike or met)), layer]
 
     def tie(self, layer: Tensor, dim: int) -> Tensor:
@@ -275,7 +283,7 @@ class Flow(TorchDispatchMode):
         Returns whether there is one. One attribute holds the size of one thing: of two that are needed the positions
         are united, and a coincidence is not.
         """
-        module = self._modules.get(self.module)
+        module = self.running
         names = attributes_of(module, len(nodes)) if module is not None and (needed or in_runs(nodes)) else []
         if not names:
             return False
@@ -294,3 +302,13 @@ class Flow(TorchDispatchMode):
         """Record multiply-adds; an axis without nodes is part of the constant."""
         constant *= prod(a.shape[-1] for a in axes if not a.any())
         self.arithmetic.append(Arithmetic(self.module, constant, tuple(a for a in axes if a.any())))
+
+
+def _has_parts(func: Any) -> bool:
+    """Whether PyTorch makes an operation of others; such arrive whole where a forward turns inference mode on."""
+    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"))
+
+
+def _first(a: Tensor, b: Tensor) -> Tensor:
+    """Of two united nodes the one that comes first (the weight, not its mask); the other where one is fixed."""
+    return torch.where((a > 0) & (b > 0), torch.minimum(a, b), torch.maximum(a, b))

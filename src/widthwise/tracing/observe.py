@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from widthwise.channels import Subnet
 from widthwise.tracing.build import Site
-from widthwise.tracing.probe import Probe
+from widthwise.tracing.probe import Probe, is_number
 
 __all__ = ["Observation", "difference", "observe", "worst_difference"]
 
@@ -26,41 +26,84 @@ SAMPLES = 64
 """Numbers of each channel of each module's output that are kept."""
 
 
+@dataclass(frozen=True)
+class Decision:
+    """An operation with results that are no numbers (a class, a mask, the order of boxes): those hide most mistakes.
+
+    What it decided on is compared instead. Where that is the same but for rounding, two candidates were as good as each
+    other, and one decision is as good as the other.
+    """
+
+    operation: Any
+    arguments: list[Any]
+    """All of them, out of their containers; tensors as they were before."""
+    results: Any
+
+    def grounds(self) -> list[Tensor]:
+        """The numbers that it decided on."""
+        return [a for a in self.arguments if isinstance(a, Tensor) and is_number(a)]
+
+    def alike(self, other: "Decision", tolerance: float) -> bool:
+        """Whether the same was to be decided on the same grounds, but for rounding."""
+        rest = [[None if isinstance(a, Tensor) else a for a in d.arguments] for d in (self, other)]
+        mine, others = ([a for a in d.arguments if isinstance(a, Tensor)] for d in (self, other))
+        return self.operation is other.operation and rest[0] == rest[1] and difference(mine, others) <= tolerance
+
+
 @dataclass
 class Observation:
-    """Outputs, per module the samples of each of its calls, and the numbers that decisions were made from."""
+    """Outputs, per module the samples of each of its calls, and the decisions."""
 
     outputs: list[Tensor] = field(default_factory=list)
     samples: dict[str, list[Tensor]] = field(default_factory=dict)
-    grounds: list[Tensor] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+
+
+CHOICES = frozenset({"aten::topk", "aten::sort", "aten::kthvalue", "aten::max", "aten::min", "aten::median"})
+"""Operations that return numbers together with where they stood."""
+
+STEPS = frozenset({"aten::floor", "aten::ceil", "aten::round", "aten::trunc", "aten::sign"})
+"""Operations whose results are no numbers, though of their type."""
 
 
 class _Decisions(TorchDispatchMode):
-    """Keeps the numbers behind results that are no numbers (a class, a mask): those hide most mistakes."""
+    """Keeps each decision, and lets it be as in an earlier run where the grounds are the same but for rounding."""
 
-    def __init__(self, grounds: list[Tensor]) -> None:
+    def __init__(self, made: list[Decision], earlier: list[Decision], tolerance: float) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._grounds = grounds
+        self._made, self._earlier, self._tolerance = made, earlier, tolerance
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         out = func(*args, **(kwargs or {}))
-        results = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
-        if results and not any(_is_number(t) for t in results):
-            inputs = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
-            self._grounds.extend(t.clone() for t in inputs if t.is_floating_point())
-        return out
+        if not _decides(func._schema.name, out):
+            return out
+        decision, number = Decision(func, tree_leaves(_cloned((args, kwargs))), _cloned(out)), len(self._made)
+        if not decision.grounds():
+            return out
+        self._made.append(decision)
+        if func._schema.is_mutable or number >= len(self._earlier):
+            return out
+        earlier = self._earlier[number]
+        return _cloned(earlier.results) if earlier.alike(decision, self._tolerance) else out
 
 
-def _is_number(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() or tensor.is_complex()
+def _decides(operation: str, out: Any) -> bool:
+    results = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
+    numbers = [t for t in results if is_number(t)]
+    return operation in STEPS or (len(numbers) < len(results) and (not numbers or operation in CHOICES))
 
 
-def _sample(out: Tensor, dim: int) -> Tensor:
-    """[positions along dim, up to SAMPLES] of what a module returned."""
+def _cloned(value: Any) -> Any:
+    return tree_map_only(Tensor, torch.clone, value)
+
+
+def _sample(out: Tensor, dim: int, chosen: Tensor | None) -> Tensor:
+    """[positions along dim (the chosen ones), up to SAMPLES] of what a module returned."""
     rows = out.detach().movedim(dim, 0).flatten(1)
-    return rows[:, :: max(1, rows.shape[1] // SAMPLES)].clone()
+    rows = rows[:, :: max(1, rows.shape[1] // SAMPLES)]
+    return rows.clone() if chosen is None else rows.index_select(0, chosen.to(rows.device))
 
 
 @contextmanager
@@ -70,11 +113,11 @@ def _watched(model: nn.Module, sites: Mapping[str, list[Site]], keep: Tensor, sm
     def note(path: str, _: nn.Module, __: Any, out: Any) -> None:
         samples = seen.samples.setdefault(path, [])
         dim, ids = sites[path][len(samples)] if len(samples) < len(sites[path]) else (-1, keep)
-        usable = isinstance(out, Tensor) and out.is_floating_point() and 0 <= dim < out.ndim
-        sample = _sample(out, dim) if usable else torch.empty(0)
-        if usable and not small and len(sample) == len(ids):
-            sample = sample[keep[ids].to(sample.device)]
-        samples.append(sample)
+        if not isinstance(out, Tensor) or not out.is_floating_point() or not 0 <= dim < out.ndim:
+            samples.append(torch.empty(0))
+            return
+        whole = small or out.shape[dim] != len(ids)
+        samples.append(_sample(out, dim, None if whole else keep[ids].nonzero()[:, 0]))
 
     for path in sites:
         module = model.get_submodule(path)
@@ -88,7 +131,13 @@ def _watched(model: nn.Module, sites: Mapping[str, list[Site]], keep: Tensor, sm
 
 
 def observe(
-    probe: Probe, model: nn.Module, sites: Mapping[str, list[Site]], subnet: Subnet, *, small: bool
+    probe: Probe,
+    model: nn.Module,
+    sites: Mapping[str, list[Site]],
+    subnet: Subnet,
+    earlier: Observation | None = None,
+    *,
+    small: bool,
 ) -> Observation:
     """Run a network and keep what it computes at the kept positions.
 
@@ -97,12 +146,15 @@ def observe(
         model: the full network, or a small one.
         sites: where the channels lie in what each module returns.
         subnet: what is kept.
+        earlier: of the network to compare with; what was as good as a tie there is decided as it was there.
         small: whether this is the small network.
     """
     keep = torch.cat([subnet.keep, torch.ones(1, dtype=torch.bool)])  # id -1: always kept
-    decides = not all(_is_number(t) for t in probe.outputs)
-    with _watched(model, sites, keep, small) as seen, _Decisions(seen.grounds) if decides else nullcontext():
-        seen.outputs = probe.run(model)
+    with _watched(model, sites, keep, small) as seen:
+        decides = not all(is_number(t) for t in probe.outputs)
+        before = earlier.decisions if earlier else []
+        with _Decisions(seen.decisions, before, probe.tolerance) if decides else nullcontext():
+            seen.outputs = probe.run(model)
     return seen
 
 
@@ -115,7 +167,7 @@ def difference(found: list[Tensor], expected: list[Tensor]) -> float:
 
 def _apart(a: Tensor, b: Tensor) -> float:
     """The same of one output."""
-    if not _is_number(a):
+    if not is_number(a):
         return 0.0 if torch.equal(a, b) else float("inf")
     scale, error = b.abs().amax().item(), (a - b).abs().amax().item()
     if isfinite(scale) and isfinite(error):
@@ -129,7 +181,11 @@ def _apart(a: Tensor, b: Tensor) -> float:
 def worst_difference(found: Observation, expected: Observation) -> float:
     """The largest difference of any output, and of whatever both runs went through in the same shapes."""
     worst = difference(found.outputs, expected.outputs)
-    pairs = list(zip(found.grounds, expected.grounds, strict=False))
+    pairs = [
+        pair
+        for one, other in zip(found.decisions, expected.decisions, strict=False)
+        for pair in zip(one.grounds(), other.grounds(), strict=False)
+    ]
     for path, wanted in expected.samples.items():
         pairs += zip(found.samples.get(path, []), wanted, strict=False)
     return max([worst, *(difference([a], [b]) for a, b in pairs if a.shape == b.shape)])

@@ -24,7 +24,7 @@ from widthwise.subnet.resize import copy_structure, refresh, tensors_of
 from widthwise.tracing.nested import tensors_in
 from widthwise.tracing.refuse import check_inputs, check_outputs, did_not_copy, did_not_run
 
-__all__ = ["DOUBLE", "Example", "Probe", "as_example", "make_probe", "making_on"]
+__all__ = ["DOUBLE", "Example", "Probe", "as_example", "in_parts", "is_number", "make_probe", "making_on"]
 
 
 @dataclass(frozen=True)
@@ -52,34 +52,52 @@ class Probe:
     """Largest relative difference that rounding explains."""
     home: torch.device
     """The caller's default device: where a forward makes tensors without a device."""
+    dice: "_Dice"
+    """What the weights were drawn with."""
     outputs: list[Tensor] = field(default_factory=list)
     """What the copy returns for the example."""
     trains: bool = False
     """Whether training mode runs another forward, which must keep running too."""
     training_error: str = ""
     """Why it cannot be run."""
+    widens: bool = False
+    """Whether each module's tensors are in double precision while it runs, and only then."""
 
     @contextmanager
-    def in_double(self) -> Iterator[None]:
-        """Compute in double precision inside, and in the present one again after."""
+    def in_double(self, *, by_module: bool) -> Iterator[None]:
+        """Compute in double precision inside, and in the present one again after.
+
+        Args:
+            by_module: double the tensors of each module only while it runs: the memory is that of one module more. A
+                tensor that is used elsewhere stays as it is; then the forward does not run, or its rounding stays.
+        """
         before = {name: t.dtype for name, t in tensors_of(self.model).items()}
         example, tolerance = self.example, self.tolerance
-        refresh(self.model.double())
-        self.example, self.tolerance = _cast(example, torch.float64), DOUBLE
+        if not by_module:
+            refresh(self.model.double())
+        self.widens, self.example, self.tolerance = by_module, _cast(example, torch.float64), DOUBLE
         try:
             yield
         finally:
             for name, tensor in tensors_of(self.model).items():
-                tensor.data = tensor.data.to(before[name])
+                tensor.data = tensor.data.to(before.get(name, tensor.dtype))
             refresh(self.model)
-            self.example, self.tolerance = example, tolerance
+            self.widens, self.example, self.tolerance = False, example, tolerance
+
+    def draws(self, name: str, weight: Tensor) -> bool:
+        """Whether :meth:`draw` can give a weight of the model its values back."""
+        return name in self.dice.starts and weight.is_contiguous()
+
+    def draw(self, name: str, weight: Tensor) -> None:
+        """Write the values that a weight had at first over what it has now."""
+        self.dice.fill(name, weight.data)
 
     def run_in_training(self, model: nn.Module | None = None) -> list[Tensor]:
         """What a forward returns in training mode; nothing where the example does not allow one."""
-        model = model or self.model
+        model = self.model if model is None else model
         model.train()
         try:
-            with _quiet(0), _in_parts(model), making_on(self.home):
+            with _quiet(0), in_parts(model), making_on(self.home):
                 example = _mapped(self.example, _twice)
                 outputs = tensors_in(model(*example.args, **example.kwargs))
         except Exception as error:
@@ -92,11 +110,18 @@ class Probe:
         self.trains = True
         return outputs
 
-    def run(self, model: Callable[..., Any] | None = None, seed: int = 0) -> list[Tensor]:
+    def run(self, model: nn.Module | None = None) -> list[Tensor]:
         """Every tensor that a forward returns, in evaluation mode, without gradients and with fixed randomness."""
+        model = self.model if model is None else model
         example = _cast(self.example, None)  # a forward may change its input in place
-        with _quiet(seed), _in_parts(self.model), making_on(self.home):
-            return tensors_in((model or self.model)(*example.args, **example.kwargs))
+        wide = _widened(model) if self.widens else nullcontext()
+        with _quiet(0), in_parts(model), making_on(self.home), wide:
+            return tensors_in(model(*example.args, **example.kwargs))
+
+
+def is_number(tensor: Tensor) -> bool:
+    """Whether a tensor holds results that rounding changes a little; others (a class, a mask) are decisions."""
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def making_on(device: torch.device) -> AbstractContextManager[object]:
@@ -122,7 +147,7 @@ def _quiet(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def _in_parts(model: nn.Module) -> Iterator[None]:
+def in_parts(model: nn.Module) -> Iterator[None]:
     """Attention and recurrent layers in the operations that they are made of.
 
     Their fused kernels, of which there are a dozen, hide their products; and oneDNN's LSTM does not check its sizes, so
@@ -144,45 +169,78 @@ def _in_parts(model: nn.Module) -> Iterator[None]:
             library.enabled = before
 
 
+@contextmanager
+def _widened(model: nn.Module) -> Iterator[None]:
+    """The single-precision tensors of each module are in double precision while it runs."""
+    running: list[list[tuple[Tensor, Tensor]]] = []
+
+    def widen(module: nn.Module, _: Any) -> None:
+        own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+        narrow = [(tensor, tensor.data) for tensor in own if tensor.dtype == torch.float32]
+        running.append(narrow)
+        for tensor, data in narrow:
+            tensor.data = data.double()
+
+    def narrow(*_: Any) -> None:
+        for tensor, data in running.pop():
+            tensor.data = data
+
+    hooks = []
+    for module in model.modules():
+        if not isinstance(module, torch.jit.ScriptModule):
+            hooks.append(module.register_forward_pre_hook(widen, prepend=True))
+            hooks.append(module.register_forward_hook(narrow, always_call=True))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        while running:
+            narrow()
+
+
 class _Dice:
     """Random tensors at the speed of a copy: drawing each number of a large network takes as long as many forwards."""
 
-    LENGTH = 1_048_573
+    LENGTH = 262_139
     """Numbers drawn once and used again and again; prime, so that no two rows of a weight are alike."""
 
     def __init__(self) -> None:
         self._generator = torch.Generator().manual_seed(0)
         self._pool = torch.randn(self.LENGTH, generator=self._generator)
+        self.starts: dict[str, int] = {}
+        """Where in the pool each weight begins."""
 
-    def like(self, name: str, tensor: Tensor) -> Tensor:
+    def like(self, name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
         """Weights of unit gain; scales and biases of either size, none of them zero."""
-        if tensor.ndim > 1:
-            return self._normal(tensor.shape).div_(math.sqrt(max(1, math.prod(tensor.shape[1:]))))
-        return self.uniform(tensor.shape, -0.5 if name.endswith("bias") else 0.5)
+        if tensor.ndim <= 1:
+            low = -0.5 if name.endswith("bias") else 0.5
+            return self.uniform(tensor.shape, low).to(tensor.device, dtype)
+        self.starts[name] = int(torch.randint(self.LENGTH, (), generator=self._generator))
+        weight = torch.empty(tensor.shape, dtype=dtype, device=tensor.device)
+        self.fill(name, weight)
+        return weight
 
     def uniform(self, shape: torch.Size, low: float) -> Tensor:
         """Uniform in [low, low + 1)."""
         return torch.rand(shape, generator=self._generator) + low
 
-    def _normal(self, shape: torch.Size) -> Tensor:
-        flat = torch.empty(math.prod(shape))
-        start = int(torch.randint(self.LENGTH, (), generator=self._generator))
-        turned = torch.cat([self._pool[start:], self._pool[:start]])
-        for piece in flat.split(self.LENGTH):
-            piece.copy_(turned[: len(piece)])
-        return flat.reshape(shape)
+    def fill(self, name: str, weight: Tensor) -> None:
+        """Write the numbers of a weight, the same ones each time, into a contiguous tensor."""
+        gain = float(np.float32(math.prod(weight.shape[1:]) ** -0.5)) if weight.numel() else 0.0  # in any type the same
+        flat, start, done = weight.view(-1), self.starts[name], 0
+        while done < len(flat):
+            piece = self._pool[start : start + len(flat) - done]
+            flat[done : done + len(piece)].copy_(piece).mul_(gain)
+            start, done = 0, done + len(piece)
 
 
-def _copy(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
+def _copy(model: nn.Module, dtype: torch.dtype | None, dice: _Dice) -> nn.Module:
     """A structural copy whose tensors are new: random ones of a type, or clones."""
-    dice = _Dice()
     memo: dict[int, object] = {}
     for name, parameter in model.named_parameters():
         value = parameter.detach()
-        if dtype and parameter.is_floating_point():
-            value = dice.like(name, value).to(value.device, dtype)
-        else:
-            value = value.clone()
+        value = dice.like(name, value, dtype) if dtype and parameter.is_floating_point() else value.clone()
         memo[id(parameter)] = nn.Parameter(value, requires_grad=False)
     for _, buffer in model.named_buffers():
         memo[id(buffer)] = buffer.clone().to(dtype) if dtype and buffer.is_floating_point() else buffer.clone()
@@ -260,8 +318,8 @@ def make_probe(model: nn.Module, example: Example, home: torch.device) -> Probe:
         if dtype is None and rounded is not None:
             break
         try:
-            given = _cast(_noise(example) if noise else example, dtype)
-            probe = Probe(_copy(model, dtype), given, tolerance, home)
+            given, dice = _cast(_noise(example) if noise else example, dtype), _Dice()
+            probe = Probe(_copy(model, dtype, dice), given, tolerance, home, dice)
             probe.outputs = outputs = probe.run()
             if any(bool(t.isnan().any()) for t in outputs):
                 raise ArithmeticError("the outputs are not numbers (NaN)")  # random weights do not suit every model
@@ -271,7 +329,7 @@ def make_probe(model: nn.Module, example: Example, home: torch.device) -> Probe:
             failure = error
             continue
         check_outputs(outputs)
-        if dtype is not torch.float32 or all(t.is_floating_point() or t.is_complex() for t in outputs):
+        if dtype is not torch.float32 or all(is_number(t) for t in outputs):
             return probe
         rounded = rounded or probe  # it chooses (the best boxes), and rounding would make it choose otherwise
     if rounded is not None:

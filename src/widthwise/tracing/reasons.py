@@ -6,6 +6,7 @@ The sentences go on from a channel ("it ..."), and the place may follow ("...: a
 from widthwise.channels import Reason
 
 __all__ = [
+    "ADDRESS",
     "BOTH_AXES",
     "CUT",
     "FIXED",
@@ -25,6 +26,7 @@ __all__ = [
     "SPACE",
     "TRAINING_OUTPUT",
     "UNUSED",
+    "WHOLE_WEIGHT",
     "WINDOW",
     "asked",
     "broken",
@@ -66,8 +68,14 @@ PRODUCT = Reason(
     "is summed over in a product of two activations",
     f"An attention module that keeps its number of heads in an attribute can lose whole heads. {_RISK}",
 )
+WHOLE_WEIGHT = Reason(
+    "is part of a weight that is normalised as a whole",
+    "Take the normalisation away before, which leaves the weights as they are (remove_parametrizations, "
+    "remove_weight_norm, remove_spectral_norm of torch.nn.utils); the small network can be normalised again.",
+)
 CUT = Reason("is cut at a fixed position", _WIDTH)
 INDEXED = Reason("is taken by a fixed index", _WIDTH)
+ADDRESS = Reason("says where other values are read or written")
 LOOKED_UP = Reason("is looked up by index")
 MULTIPLIER = Reason("is the multiplier of a depthwise convolution")
 SPACE = Reason("lies along space, batch or tokens where channels are expected")

@@ -7,15 +7,17 @@ Operations that PyTorch tags as pointwise share one rule; any other operation wi
 Rules may guess wrong only on the side of removing: whatever they leave prunable is proved afterwards.
 """
 
-from collections.abc import Iterable
-
 from torch import Tensor, nn
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from widthwise.tracing.contractions import CONTRACTIONS
 from widthwise.tracing.flow import Call, Flow, Rule
+from widthwise.tracing.indexing import INDEXING
 from widthwise.tracing.labels import along, place, varying
-from widthwise.tracing.reasons import FIXED, LOOKED_UP, MIXED, NO_RULE, NORMALISED, REDUCED, SPACE
+from widthwise.tracing.meeting import meet, pointwise, side
+from widthwise.tracing.reasons import MIXED, NO_RULE, NORMALISED, REDUCED, WHOLE_WEIGHT
 from widthwise.tracing.shapes import SHAPES
+from widthwise.tracing.spatial import SPATIAL
 
 __all__ = ["MODULE_RULES", "RULES", "pointwise", "unknown"]
 
@@ -38,34 +40,6 @@ def _same(flow: Flow, call: Call) -> None:
             flow.put(result, *flow.layers(source))
 
 
-def pointwise(flow: Flow, call: Call) -> None:
-    """Positions that meet are removed together, as broadcasting pairs them."""
-    for result in call.results():
-        _meet(flow, result, call.operands())
-
-
-def _meet(flow: Flow, out: Tensor, operands: Iterable[Tensor]) -> None:
-    """Unite the layers of all operands at the shape of ``out``."""
-    padded = []
-    for operand in operands:
-        extra = out.ndim - operand.ndim
-        shape = (1,) * extra + tuple(operand.shape)
-        layers = [layer.reshape((1,) * extra + tuple(layer.shape)) for layer in flow.layers(operand)]
-        spread = (True,) * extra + tuple(stride == 0 for stride in operand.stride())
-        padded.append((shape, spread, layers))
-    merged: list[Tensor] = []
-    for _, _, layers in padded:
-        for layer in layers:
-            merged = flow.meet(merged, layer)
-    for layer in merged:
-        dims = varying(layer)
-        for shape, spread, layers in padded:
-            met = any(along(other, d) for other in layers for d in dims)
-            if not met and any(shape[d] > 1 and not spread[d] for d in dims):  # what is expanded can follow
-                flow.pin(layer, FIXED)
-    flow.put(out, *merged)
-
-
 def _batch_norm(flow: Flow, call: Call) -> None:
     """Scale, shift and statistics go with the channels of the input."""
     x, result = call["input"], call.results()[0]
@@ -77,8 +51,18 @@ def _batch_norm(flow: Flow, call: Call) -> None:
             flow.unite(nodes, channels)
             if name == "weight":
                 flow.norms.append(nodes)
-    flow.hold(channels, needed=False)  # without tensors, the module's own number of channels is all there is
-    flow.put(result, place(channels, x.ndim, 1))
+    if isinstance(flow.running, _InstanceNorm):  # runs as batch norm over the channels of all examples
+        one = channels[: len(channels.unique())]
+        if channels.equal(one.repeat(len(channels) // len(one))):
+            flow.hold(one, needed=True)  # it warns of another number
+    else:
+        flow.hold(channels, needed=False)  # without tensors, the module's own number of channels is all there is
+    flow.put(result, *_beside(flow, x), place(channels, x.ndim, 1))
+
+
+def _beside(flow: Flow, tensor: Tensor) -> list[Tensor]:
+    """The layers along the first dimension alone: channels that share it with the examples."""
+    return [layer for layer in flow.layers(tensor) if varying(layer) == (0,)]
 
 
 def _layer_norm(flow: Flow, call: Call) -> None:
@@ -91,7 +75,8 @@ def _layer_norm(flow: Flow, call: Call) -> None:
             flow.pin(layer, NORMALISED)
         kept.append(layer)
     flow.put(result, *kept)
-    _meet(flow, result, [result, *(call[n] for n in ("weight", "bias") if call[n] is not None)])
+    scaled = [result, *(call[n] for n in ("weight", "bias") if call[n] is not None)]
+    flow.put(result, *meet(flow, result.ndim, [side(flow, t) for t in scaled]))
 
 
 def _group_norm(flow: Flow, call: Call) -> None:
@@ -107,22 +92,7 @@ def _group_norm(flow: Flow, call: Call) -> None:
     for name in ("weight", "bias"):
         if call[name] is not None:
             flow.unite(flow.axis(call[name], 0), channels)
-    flow.put(result, place(channels, x.ndim, 1))
-
-
-def _pool(flow: Flow, call: Call) -> None:
-    """Space changes, channels stay; what varies along space is pinned."""
-    source = call.operands()[0]
-    digits = [c for c in call.name if c.isdigit()]
-    space = int(digits[-1]) if digits else source.ndim - 2
-    kept = []
-    for layer in flow.layers(source):
-        if any(d >= source.ndim - space for d in varying(layer)):
-            flow.pin(layer, SPACE)
-        else:
-            kept.append(layer)
-    for result in call.results():
-        flow.put(result, *kept)
+    flow.put(result, *_beside(flow, x), place(channels, x.ndim, 1))
 
 
 def _reduce(flow: Flow, call: Call) -> None:
@@ -150,15 +120,29 @@ def _mix(flow: Flow, call: Call) -> None:
     """Positions along ``dim`` depend on one another: channels there are pinned."""
     source = call.operands()[0]
     dims = call.arguments.get("dim", call.arguments.get("dims", -1))
-    mixed = {d % source.ndim for d in ([dims] if isinstance(dims, int) else dims)} if source.ndim else set()
-    kept = []
+    dims = [dims] if isinstance(dims, int) else dims or range(source.ndim)
+    mixed = {d % source.ndim for d in dims} if source.ndim else set()
     for layer in flow.layers(source):
-        if any(d in mixed for d in varying(layer)):
+        if any(along(layer, d) for d in mixed):
             flow.pin(layer, MIXED)
-        kept.append(layer)
     for result in call.results():
-        if result.shape == source.shape:
-            flow.put(result, *kept)
+        cut = [d for d in range(source.ndim) if result.shape[d] != source.shape[d]]
+        flow.put(result, *(layer for layer in flow.layers(source) if not any(along(layer, d) for d in cut)))
+
+
+def _renorm(flow: Flow, call: Call) -> None:
+    """Each position along ``dim`` is scaled by a norm over all other dimensions."""
+    x = call["self"]
+    for layer in flow.layers(x):
+        if varying(layer) != (call["dim"] % x.ndim,):
+            flow.pin(layer, NORMALISED)
+    flow.put(call.out, *flow.layers(x))
+
+
+def _weight_norm(flow: Flow, call: Call) -> None:
+    """The norm of a filter changes when one of its inputs goes: the small network would have other weights."""
+    for operand in call.operands():
+        flow.pin_all(operand, WHOLE_WEIGHT)
 
 
 def _glu(flow: Flow, call: Call) -> None:
@@ -179,30 +163,6 @@ def _prelu(flow: Flow, call: Call) -> None:
         flow.put(call.out, *flow.layers(x))
     else:
         pointwise(flow, call)
-
-
-def _embedding(flow: Flow, call: Call) -> None:
-    """Rows are looked up; the columns are channels that the embedding creates."""
-    weight = call["weight"]
-    flow.pin(flow.axis(weight, 0), LOOKED_UP)
-    columns = flow.axis(weight, 1)
-    flow.producers.append(columns)
-    flow.put(call.out, place(columns, call.out.ndim, call.out.ndim - 1))
-
-
-def _pixel_shuffle(flow: Flow, call: Call) -> None:
-    """Each output channel takes ``r * r`` neighbouring input channels, which go together."""
-    x, r = call["self"], call["upscale_factor"]
-    blocks = flow.axis(x, x.ndim - 3, SPACE).reshape(-1, r * r)
-    flow.unite(blocks, blocks[:, :1])
-    flow.put(call.out, place(blocks[:, 0], x.ndim, x.ndim - 3))
-
-
-def _pixel_unshuffle(flow: Flow, call: Call) -> None:
-    """Each input channel becomes ``r * r`` output channels."""
-    x, r = call["self"], call["downscale_factor"]
-    nodes = flow.axis(x, x.ndim - 3, SPACE)
-    flow.put(call.out, place(nodes.repeat_interleave(r * r), x.ndim, x.ndim - 3))
 
 
 def _channel_shuffle(flow: Flow, call: Call) -> None:
@@ -226,77 +186,43 @@ RULES: dict[str, Rule] = {
     **_table(
         _ignore,
         *("empty", "zeros", "ones", "full", "arange", "rand", "randn", "linspace", "eye", "scalar_tensor"),
-        *("new_empty", "new_zeros", "new_ones", "new_full", "is_same_size", "randperm", "tril", "triu"),
+        *("new_empty", "new_zeros", "new_ones", "new_full", "is_same_size", "randperm"),
     ),
     **_table(
         _same,
-        *(
-            "alias",
-            "detach",
-            "detach_",
-            "clone",
-            "contiguous",
-            "_to_copy",
-            "to",
-            "lift_fresh",
-            "lift",
-            "lift_fresh_copy",
-        ),
-        *("native_dropout", "dropout", "view_as_real_copy", "flip", "empty_like", "zeros_like", "ones_like"),
-        *("full_like", "rand_like", "randn_like", "bernoulli", "requires_grad_"),
+        *("alias", "detach", "clone", "_to_copy", "lift", "lift_fresh", "lift_fresh_copy", "native_dropout"),
+        *("empty_like", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like", "bernoulli"),
+        *("_conj", "log_sigmoid_forward"),
     ),
     **_table(_random, "bernoulli_", "zero_", "fill_", "uniform_", "normal_"),
     **_table(pointwise, "copy", "where", "masked_fill", "hardswish", "hardtanh", "silu", "mish", "gelu"),
+    **_table(pointwise, "complex", "polar", "rrelu_with_noise"),
     **_table(
         _batch_norm,
         *("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training"),
         *("cudnn_batch_norm", "miopen_batch_norm", "_batch_norm_with_update", "_batch_norm_no_update"),
-        *("batch_norm", "native_instance_norm"),
     ),
     **_table(_layer_norm, "native_layer_norm", "_fused_rms_norm"),
     **_table(_group_norm, "native_group_norm"),
     **_table(
-        _pool,
-        *(
-            "max_pool2d_with_indices",
-            "max_pool3d_with_indices",
-            "max_pool2d",
-            "max_pool3d",
-            "mkldnn_max_pool2d",
-        ),
-        *("avg_pool1d", "avg_pool2d", "avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d"),
-        *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "adaptive_max_pool3d"),
-        *("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "_upsample_nearest_exact2d"),
-        *("upsample_bilinear2d", "upsample_linear1d", "upsample_trilinear3d", "upsample_bicubic2d"),
-        *("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa"),
-        *("reflection_pad1d", "reflection_pad2d", "reflection_pad3d"),
-        *("replication_pad1d", "replication_pad2d", "replication_pad3d"),
-    ),
-    **_table(
         _reduce,
-        *("mean", "sum", "amax", "amin", "max", "min", "prod", "var", "std", "var_mean", "std_mean"),
+        *("mean", "sum", "nansum", "amax", "amin", "max", "min", "prod", "var", "std", "var_mean", "std_mean"),
         *("linalg_vector_norm", "norm", "logsumexp", "any", "all", "argmax", "argmin", "aminmax"),
+        *("median", "nanmedian", "kthvalue", "mode", "count_nonzero"),
     ),
     **_table(
         _mix,
-        "_softmax",
-        "_safe_softmax",
-        "_log_softmax",
-        "softmax",
-        "cumsum",
-        "cumprod",
-        "sort",
-        "topk",
-        "argsort",
-        "roll",
+        *("_softmax", "_safe_softmax", "_log_softmax", "cumsum", "cumprod", "cummax", "cummin", "logcumsumexp"),
+        *("sort", "topk", "roll", "_fft_r2c", "_fft_c2r", "_fft_c2c"),
     ),
+    **_table(_renorm, "renorm"),
+    **_table(_weight_norm, "_weight_norm_interface"),
     **_table(_glu, "glu"),
-    **_table(_prelu, "_prelu_kernel", "prelu"),
-    **_table(_embedding, "embedding"),
-    **_table(_pixel_shuffle, "pixel_shuffle"),
-    **_table(_pixel_unshuffle, "pixel_unshuffle"),
+    **_table(_prelu, "_prelu_kernel"),
     **_table(_channel_shuffle, "channel_shuffle", "native_channel_shuffle"),
     **SHAPES,
+    **SPATIAL,
+    **INDEXING,
     **CONTRACTIONS,
 }
 """Rule per operation name; ``pointwise`` serves every operation that PyTorch tags as such. Yours go in here too."""

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from widthwise.tracing.flow import Call, Flow, Rule
 from widthwise.tracing.found import Split
-from widthwise.tracing.labels import Layers, along, compress, varying, view_layer
-from widthwise.tracing.reasons import CUT, INDEXED, MIXED_AXES
+from widthwise.tracing.labels import Layers, along, varying, view_layer
+from widthwise.tracing.reasons import CUT, MIXED_AXES, SPACE
 
 __all__ = ["SHAPES"]
 
@@ -120,8 +120,8 @@ def _held(flow: Flow, pieces: Sequence[Tensor]) -> bool:
 
 def _slice(flow: Flow, call: Call) -> None:
     source, dim = call["self"], call["dim"] % call["self"].ndim
-    size, width, step = source.shape[dim], call.out.shape[dim], call["step"]
-    start, *_ = range(size)[slice(call["start"], call["end"], step)] or (0,)
+    size, width, step = source.shape[dim], call.out.shape[dim], call.arguments.get("step", 1)
+    start, *_ = range(size)[slice(call["start"], call.arguments.get("end"), step)] or (0,)
     layers: list[Tensor] = []
     for layer in flow.layers(source):
         if along(layer, dim) and step != 1:
@@ -214,44 +214,43 @@ def _pad(flow: Flow, call: Call) -> None:
     flow.put(call.out, *layers)
 
 
-def _index(flow: Flow, call: Call) -> None:
-    """Advanced indexing: the axes that are not indexed keep their nodes."""
-    indices = [slice(None) if i is None else i for i in call["indices"]]
-    layers = []
-    for layer in flow.layers(call["self"]):
-        taken: list[slice | Tensor] = []
-        dim = 0
-        for index in indices:
-            width = index.ndim if isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8) else 1
-            if isinstance(index, Tensor) and any(along(layer, d) for d in range(dim, dim + width)):
-                flow.pin(layer, INDEXED)
-            taken += [index] if isinstance(index, slice) else _positions(index, width)
-            dim += width
-        if not any(along(layer, d) for d, i in enumerate(taken) if isinstance(i, Tensor)):
-            layers.append(compress(layer[tuple(torch.zeros_like(i) if isinstance(i, Tensor) else i for i in taken)]))
-    flow.put(call.out, *layers)
-
-
-def _positions(index: Tensor, width: int) -> list[Tensor]:
-    """An index tensor per dimension: a mask is one for each of its dimensions."""
-    return list(index.cpu().nonzero(as_tuple=True)) if width > 1 or index.dtype == torch.bool else [index.cpu().long()]
-
-
-def _index_select(flow: Flow, call: Call) -> None:
-    dim = call["dim"] % call["self"].ndim
+def _unfold(flow: Flow, call: Call) -> None:
+    """Windows along one dimension, each with its positions in a new last one."""
+    dim = call["dimension"] % call["self"].ndim
     layers = []
     for layer in flow.layers(call["self"]):
         if along(layer, dim):
-            flow.pin(layer, INDEXED)
-            layer = layer.index_select(dim, call["index"].cpu())
-        layers.append(layer)
+            flow.pin(layer, SPACE)
+        else:
+            layers.append(layer.unsqueeze(-1))
+    flow.put(call.out, *layers)
+
+
+def _flip(flow: Flow, call: Call) -> None:
+    """The last comes first."""
+    flow.put(call.out, *(layer.flip(call["dims"]) for layer in flow.layers(call["self"])))
+
+
+def _as_real(flow: Flow, call: Call) -> None:
+    """A complex number is two numbers along a new last dimension."""
+    flow.put(call.out, *(layer.unsqueeze(-1) for layer in flow.layers(call["self"])))
+
+
+def _as_complex(flow: Flow, call: Call) -> None:
+    """Two numbers along the last dimension are a complex one."""
+    layers = []
+    for layer in flow.layers(call["self"]):
+        if along(layer, layer.ndim - 1):
+            flow.pin(layer, MIXED_AXES)
+        else:
+            layers.append(layer.squeeze(-1))
     flow.put(call.out, *layers)
 
 
 SHAPES: dict[str, Rule] = {
     f"aten::{name}": rule
     for rule, names in (
-        (_view, ("view", "_unsafe_view", "reshape", "_reshape_alias", "view_copy", "unflatten", "flatten")),
+        (_view, ("view", "_unsafe_view", "_reshape_alias", "view_copy")),
         (_permute, ("permute", "permute_copy")),
         (_transpose, ("transpose", "transpose_", "transpose_copy")),
         (_t, ("t", "t_")),
@@ -259,14 +258,16 @@ SHAPES: dict[str, Rule] = {
         (_unsqueeze, ("unsqueeze", "unsqueeze_")),
         (_expand, ("expand", "expand_copy")),
         (_repeat, ("repeat",)),
-        (_slice, ("slice",)),
+        (_slice, ("slice", "narrow_copy")),
         (_select, ("select",)),
-        (_split, ("split", "split_with_sizes", "unbind", "unsafe_split", "unsafe_chunk")),
-        (_cat, ("cat", "_cat")),
+        (_split, ("split", "split_with_sizes", "unbind", "unsafe_split", "unsafe_split_with_sizes")),
+        (_cat, ("cat",)),
         (_stack, ("stack",)),
         (_pad, ("constant_pad_nd",)),
-        (_index_select, ("index_select",)),
-        (_index, ("index",)),
+        (_unfold, ("unfold",)),
+        (_flip, ("flip",)),
+        (_as_real, ("view_as_real", "view_as_real_copy")),
+        (_as_complex, ("view_as_complex",)),
     )
     for name in names
 }

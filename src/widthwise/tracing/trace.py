@@ -23,8 +23,8 @@ from widthwise.tracing.verify import prove
 __all__ = ["Layers", "modules_named", "trace"]
 
 
-Layers = Sequence[str | type[nn.Module]]
-"""Layers by module path, by pattern (``"stage4.*"``; a module stands for all inside it) or by type."""
+Layers = str | type[nn.Module] | Sequence[str | type[nn.Module]]
+"""One or several layers, by module path, by pattern (``"stage4.*"``; a module stands for all inside it) or by type."""
 
 
 def trace(model: nn.Module, example_inputs: Any, *, pin: Layers = (), unproved: Layers = ()) -> ChannelGraph:
@@ -77,7 +77,7 @@ def trace(model: nn.Module, example_inputs: Any, *, pin: Layers = (), unproved: 
 def modules_named(model: nn.Module, layers: Layers) -> dict[str, str]:
     """Path of every module that is named, or stands inside one that is, to the name that says so."""
     found: dict[str, str] = {}
-    for wanted in layers:
+    for wanted in [layers] if isinstance(layers, str | type) else layers:
         if isinstance(wanted, str):
             tops = [path for path, _ in model.named_modules() if path and fnmatchcase(path, wanted)]
         else:

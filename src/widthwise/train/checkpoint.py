@@ -14,14 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from widthwise.data.splits import Split
-from widthwise.errors import CorruptRun, RunMismatch
+from widthwise.errors import ConfigError, CorruptRun, RunMismatch
 from widthwise.runs.atomic import write_atomic
 from widthwise.train.config import TrainConfig
 from widthwise.train.history import EpochRecord
+from widthwise.train.objective import Objective
 
 __all__ = ["Checkpoint", "fingerprint", "load_checkpoint", "save_checkpoint"]
 
-_FORMAT = 1
+_FORMAT = 2
 
 # Settings that do not change the weights.
 _HARMLESS = ("checkpoint_every",)
@@ -39,6 +40,8 @@ class Checkpoint:
     """See `fingerprint`."""
     model: dict[str, Any]
     """The state dict."""
+    objective: dict[str, Any]
+    """The state dict of the objective's own parameters; empty where it has none."""
     optimizer: dict[str, Any]
     """The optimiser's state dict."""
     scaler: dict[str, Any]
@@ -47,15 +50,36 @@ class Checkpoint:
     """The epochs done."""
 
 
-def fingerprint(config: TrainConfig, model: nn.Module, train: Split, teacher: nn.Module | None) -> dict[str, Any]:
-    """What must be equal for a training to go on from a checkpoint: settings, shapes and data, as plain values."""
+def fingerprint(config: TrainConfig, model: nn.Module, train: Split, objective: Objective) -> dict[str, Any]:
+    """What must be equal for a training to go on from a checkpoint: settings, shapes and data, as plain values.
+
+    Raises:
+        ConfigError: the objective describes itself by something else than JSON data.
+    """
     settings = {name: value for name, value in asdict(config).items() if name not in _HARMLESS}
-    shapes = [(name, *value.shape) for name, value in model.state_dict().items() if isinstance(value, Tensor)]
     plain: dict[str, Any] = json.loads(json.dumps(settings))
-    plain["model"] = _digest(json.dumps(shapes).encode())
+    plain["model"] = _shapes(model)
     plain["training labels"] = _digest(train.labels.cpu().contiguous().numpy().tobytes())
-    plain["teacher"] = "none" if teacher is None or not config.distill_weight else "given"
+    plain["objective"] = _described(objective)
+    plain["objective's parameters"] = "none" if objective.own is None else _shapes(objective.own)
     return plain
+
+
+def _described(objective: Objective) -> dict[str, Any]:
+    described = objective.describe()
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(described, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"an objective must describe itself by JSON data, but {error} in {described!r}; give numbers, text, lists "
+            "and dictionaries only"
+        ) from error
+    return plain
+
+
+def _shapes(module: nn.Module) -> str:
+    shapes = [(name, *value.shape) for name, value in module.state_dict().items() if isinstance(value, Tensor)]
+    return _digest(json.dumps(shapes).encode())
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -68,6 +92,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "format": _FORMAT,
         "fingerprint": checkpoint.fingerprint,
         "model": checkpoint.model,
+        "objective": checkpoint.objective,
         "optimizer": checkpoint.optimizer,
         "scaler": checkpoint.scaler,
         "epochs": [asdict(record) for record in checkpoint.epochs],
@@ -86,22 +111,21 @@ def load_checkpoint(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
     """
     try:
         state = _read(path)
+        _check_format(path, state["format"])
         checkpoint = Checkpoint(
             fingerprint=state["fingerprint"],
             model=state["model"],
+            objective=state["objective"],
             optimizer=state["optimizer"],
             scaler=state["scaler"],
             epochs=[EpochRecord(**record) for record in state["epochs"]],
         )
-        version = state["format"]
     except (OSError, zipfile.BadZipFile, RuntimeError, EOFError, UnpicklingError, KeyError, TypeError) as error:
         raise CorruptRun(
             f"a checkpoint must be whole, but {path} cannot be read ({type(error).__name__}: "
             f"{str(error).splitlines()[0] if str(error) else 'no details'}); delete it to train from the start, "
             "or put back a copy"
         ) from error
-    if version != _FORMAT:
-        raise RunMismatch(f"checkpoints of format {_FORMAT} can be read, but {path} has {version}; delete it")
     _check_same(path, checkpoint.fingerprint, expected)
     return checkpoint
 
@@ -114,6 +138,11 @@ def _read(path: Path) -> dict[str, Any]:
         raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
+
+
+def _check_format(path: Path, version: object) -> None:
+    if version != _FORMAT:
+        raise RunMismatch(f"checkpoints of format {_FORMAT} can be read, but {path} has {version}; delete it")
 
 
 def _check_same(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:

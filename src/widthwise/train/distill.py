@@ -1,13 +1,18 @@
-"""The loss: cross-entropy, and distillation from a teacher."""
+"""The usual objective: cross-entropy, and distillation from a teacher."""
 
+from typing import Any
+
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 
 from widthwise.errors import ConfigError
+from widthwise.evaluate.modes import logits_of
 from widthwise.train.config import TrainConfig
+from widthwise.train.objective import Outcome, Step
 
-__all__ = ["distillation", "objective"]
+__all__ = ["Supervised", "distillation", "objective"]
 
 
 def distillation(
@@ -43,3 +48,50 @@ def objective(
         )
     weight = config.distill_weight
     return (1 - weight) * loss + weight * distillation(logits, teacher, config.distill_temperature)
+
+
+class Supervised:
+    """Learns the labels, and a teacher's scores where `config.distill_weight` is above 0; the default `Objective`.
+
+    Args:
+        config: its label smoothing and distillation settings are used.
+        teacher: the network to distil from.
+
+    Raises:
+        ConfigError: distillation is asked for without a teacher.
+    """
+
+    one_pass = True
+    own = None
+
+    def __init__(self, config: TrainConfig, teacher: nn.Module | None = None) -> None:
+        if config.distill_weight and teacher is None:
+            raise ConfigError(
+                f"distillation needs a teacher, but got distill_weight={config.distill_weight} and none; "
+                "pass teacher=..., or set distill_weight to 0"
+            )
+        self._config = config
+        self._teacher = teacher if config.distill_weight else None
+
+    @property
+    def frozen(self) -> tuple[nn.Module, ...]:
+        """The teacher, if it is used."""
+        return () if self._teacher is None else (self._teacher,)
+
+    def describe(self) -> dict[str, Any]:
+        """Whether there is a teacher; the rest stands in the training's settings."""
+        return {"objective": "supervised", "teacher": "none" if self._teacher is None else "given"}
+
+    def step(self, step: Step) -> Outcome:
+        """One forward pass, one backward pass."""
+        logits = step.forward(step.images)
+        loss = objective(self._config, logits, step.labels, self._target(step))
+        step.backward(loss)
+        return Outcome(logits=logits.detach(), loss=loss.detach())
+
+    @torch.no_grad()
+    def _target(self, step: Step) -> Tensor | None:
+        if self._teacher is None:
+            return None
+        with step.autocast():
+            return logits_of(self._teacher(step.images)).float()

@@ -1,6 +1,7 @@
 """What a training did, epoch by epoch."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 __all__ = ["EpochRecord", "History"]
 
@@ -23,6 +24,8 @@ class EpochRecord:
     """Top-1 on the validation split after the epoch, in [0, 1]; None without one."""
     seconds: float
     """Wall time, validation included."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """What an objective names of its loss, mean over the epoch's images."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,23 +12,29 @@ _HALF = (torch.float16, torch.bfloat16)
 
 
 @contextmanager
-def placed(model: nn.Module, device: torch.device, *, channels_last: bool = False) -> Iterator[None]:
-    """Moves `model` to `device`, half-precision tensors to float32 and, if asked, 4-d weights to channels_last.
+def placed(
+    model: nn.Module, device: torch.device, *, channels_last: bool = False, dtype: torch.dtype | None = None
+) -> Iterator[None]:
+    """Moves `model` to `device`, 4-d weights to channels_last if asked, floating tensors to `dtype` if given.
+
+    Without `dtype`, a model with half-precision tensors is moved to float32.
 
     On leaving, every parameter and buffer goes back to its own device and type, and to contiguous memory where it
     was contiguous; values stay. Parameters remain the same objects.
     """
     before = [(t.device, t.dtype, t.is_contiguous()) for _, _, t in _tensors(model)]
     model.to(device)
-    if any(dtype in _HALF for _, dtype, _ in before):
+    if dtype is not None:
+        model.to(dtype)
+    elif any(found in _HALF for _, found, _ in before):
         model.float()
     if channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     try:
         yield
     finally:
-        for (group, name, tensor), (home, dtype, contiguous) in zip(_tensors(model), before, strict=True):
-            value = tensor.detach().to(home, dtype)
+        for (group, name, tensor), (home, found, contiguous) in zip(_tensors(model), before, strict=True):
+            value = tensor.detach().to(home, found)
             _put(group, name, value.contiguous() if contiguous else value)
 
 

@@ -1,6 +1,7 @@
 """Who watches a training: nobody, or a person at a terminal."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from rich.console import Console
@@ -37,6 +38,8 @@ class StepStatus:
     """Mean over this epoch so far."""
     accuracy: float
     """On this epoch's training images so far, in [0, 1]."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """What an objective names of its loss, mean over this epoch so far."""
 
 
 @runtime_checkable
@@ -109,7 +112,7 @@ class RichReporter:
         self._progress.update(
             self._task,
             completed=status.step,
-            status=f"epoch {status.epoch}/{self._epochs}, loss {status.loss:.3f}, "
+            status=f"epoch {status.epoch}/{self._epochs}, loss {status.loss:.3f}{_listed(status.parts)}, "
             f"accuracy {status.accuracy:.1%}, lr {status.lr:.2g}",
         )
 
@@ -119,7 +122,7 @@ class RichReporter:
             return
         validation = "" if record.val_accuracy is None else f", validation {record.val_accuracy:.2%}"
         self._console.print(
-            f"{self._title}: epoch {record.epoch}/{self._epochs}, loss {record.train_loss:.3f}, "
+            f"{self._title}: epoch {record.epoch}/{self._epochs}, loss {record.train_loss:.3f}{_listed(record.parts)}, "
             f"training {record.train_accuracy:.2%}{validation}, lr {record.lr:.2g}, {record.seconds:.1f} s",
             soft_wrap=True,
             highlight=False,
@@ -128,3 +131,7 @@ class RichReporter:
     def finish(self) -> None:
         """Takes the bar away."""
         self._progress.stop()
+
+
+def _listed(parts: Mapping[str, float]) -> str:
+    return f" ({', '.join(f'{name} {value:.3f}' for name, value in parts.items())})" if parts else ""

@@ -1,6 +1,6 @@
 """What a training needs before its first step: Accelerate, the optimiser, the number of steps, the seeds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -52,9 +52,9 @@ def tracking(accelerator: Accelerator, config: TrainConfig, trackers: Path | Non
             tracker.finish()
 
 
-def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+def build_optimizer(parameters: Iterable[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
     """SGD or AdamW over what requires gradients. Raises ConfigError if nothing does."""
-    trained = [p for p in model.parameters() if p.requires_grad]
+    trained = [p for p in parameters if p.requires_grad]
     if not trained:
         raise ConfigError("training needs parameters with requires_grad, but the model has none")
     flat = [] if config.decay_norm else [p for p in trained if p.ndim <= 1]  # biases and norm layers

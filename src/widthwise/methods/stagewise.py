@@ -1,0 +1,243 @@
+"""Stage-wise pruning: a super-net trained stage by stage, a search over stages, the winner trained from scratch.
+
+Zhang and Ou, "Stage-wise Channel Pruning for Model Compression". No sub-network is ever run as a whole: the full
+network's features are the input and the target of every stage, so each stage has few candidates, is trained on all of
+them, and can be searched by itself.
+
+Where we differ by default, and why: the division of the budget over the stages is solved exactly from the losses that
+were looked at (``division="knapsack"``), instead of by the paper's evolution over evolutions (``"evolution"``);
+docs/stagewise.md has both side by side.
+"""
+
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from widthwise.channels import ChannelGraph
+from widthwise.cost import CostModel
+from widthwise.errors import ConfigError
+from widthwise.evaluate.modes import placement
+from widthwise.methods.base import Found, Task
+from widthwise.methods.evaluators import search_device
+from widthwise.parallel import ParallelConfig, Pool, workers
+from widthwise.search import (
+    DivisionSettings,
+    RichDivisionReporter,
+    SilentDivisionReporter,
+    StageLosses,
+    StageProblem,
+    Trial,
+    Widths,
+    divide,
+    fill,
+)
+from widthwise.stages import Stages, find_stages
+from widthwise.subnet import Space, SuperNet
+from widthwise.supernet import Sampler, StageLoss, StagewiseObjective, Teacher, stored_features
+from widthwise.tracing import trace
+from widthwise.train import TrainConfig, reinitialise
+from widthwise.zoo import build_model
+from widthwise.zoo.initialise import kaiming_fan_out
+
+__all__ = ["Stagewise", "fresh"]
+
+Weights = Literal["fresh", "inherited"]
+Start = Literal["given", "fresh"]
+
+INPLACE, GIVEN = "inplace", "given"
+
+
+def _supernet() -> TrainConfig:
+    """The paper's settings for CIFAR-10 (section 4.1)."""
+    return TrainConfig(
+        epochs=50,
+        batch_size=512,
+        lr=0.025,
+        nesterov=False,
+        weight_decay=3e-4,
+        schedule="step",
+        step_milestones=(0.2, 0.4, 0.6, 0.8),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stagewise:
+    """Settings of stage-wise pruning; a method for :func:`widthwise.compress`."""
+
+    stages: tuple[str, ...] = ()
+    """Paths of the modules that end the stages, in order; found from the resolution of the feature maps if empty."""
+    ratios: int = 31
+    """Widths of a layer to choose from, evenly spaced shares of the full width; 0 for all that the space allows."""
+    least_ratio: float = 0.1
+    """The smallest of them, in (0, 1)."""
+    supernet: TrainConfig = field(default_factory=_supernet)
+    """How the super-net is trained."""
+    start: Start = "given"
+    """Whether the super-net's training starts from the weights of the model, or from fresh ones (the paper)."""
+    smallest: bool = True
+    """Whether each step also trains the smallest sub-network."""
+    teacher: str = INPLACE
+    """Whose features the stages learn: ``inplace``, the full network's of the same step; ``given``, those of the model
+    as it came (the paper's S1: pre-trained); or a model by name, such as ``timm:efficientnet_b0`` (S2)."""
+    teacher_weights: Path | None = None
+    """Weights of a teacher by name."""
+    teacher_stages: tuple[str, ...] = ()
+    """Stages of a teacher by name, like ``stages``."""
+    division: DivisionSettings = field(default_factory=DivisionSettings)
+    """How widths are searched for, and the budget divided over the stages."""
+    search_images: int = 2048
+    """Validation images whose features are stored for the search (the paper: 2048); fewer if there are no more."""
+    search_batch: int = 512
+    """Images per batch; batch norms normalise with the statistics of one."""
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
+    """Where stages and genes are evaluated."""
+    weights: Weights = "fresh"
+    """Whether the winner is trained from scratch (the paper) or fine-tuned from the super-net's weights."""
+    retrain: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=100, lr=0.1))
+    """How it is trained from scratch."""
+    seed: int = 0
+    """Of the images, and of fresh weights."""
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("start", Start), ("weights", Weights)):
+            if getattr(self, name) not in get_args(allowed):
+                raise ConfigError(
+                    f"{name} must be one of {', '.join(get_args(allowed))}, but got {getattr(self, name)!r}."
+                )
+        if self.ratios < 0 or self.ratios == 1:
+            raise ConfigError(f"ratios is a number of widths, 2 or more, or 0 for all of them, but got {self.ratios}.")
+        if not 0 < self.least_ratio < 1:
+            raise ConfigError(f"least_ratio is a share in (0, 1), but got {self.least_ratio}.")
+        if self.search_images < 2 or self.search_batch < 2:
+            raise ConfigError(
+                "search_images and search_batch are at least 2, because batch norms need more than one image, but got "
+                f"{self.search_images} and {self.search_batch}."
+            )
+        named = self.teacher not in (INPLACE, GIVEN)
+        if not named and (self.teacher_weights is not None or self.teacher_stages):
+            raise ConfigError(
+                "teacher_weights and teacher_stages belong to a teacher by name, but got "
+                f"teacher={self.teacher!r}; name one, or leave them out."
+            )
+
+    @property
+    def needs_trained(self) -> bool:
+        """Only where the model as it came is the teacher."""
+        return self.teacher == GIVEN
+
+    def search_space(self, space: Space) -> Space:
+        """The allowed widths nearest to the ratios."""
+        if not self.ratios:
+            return space
+        ratios = torch.linspace(self.least_ratio, 1.0, self.ratios, dtype=torch.float64)
+        rows = space.snap(ratios[:, None] * space.full)
+        return Space(space.graph, tuple(column.unique() for column in rows.T))
+
+    def search(self, task: Task) -> Found:
+        """Train the super-net, store the full network's features, and divide the budget over the stages."""
+        objective = self.prepare(task)
+        stages, space = objective.stages, self.search_space(task.space)
+        stored = StoredFor(objective, self._images(task), self.search_batch)
+        problem = stage_problem(task, stages, space)
+        reporter = RichDivisionReporter() if task.trainer.progress else SilentDivisionReporter()
+        start = perf_counter()
+        with workers(self.parallel, stored) as pool:
+            losses = StageLosses(problem, partial(_evaluated, pool), task.log, on_loss=reporter.loss)
+            division = divide(losses, self.division, reporter=reporter)
+            widths = fill(problem.allowed, task.limits, division.widths)
+            final = losses_of(losses, widths)
+        found = {"losses": list(division.losses), "gap": division.gap, "genes": division.genes}
+        filled = {"widths": widths.tolist(), "losses": final}
+        task.log.append({"event": "division", "stages": list(stages.names), "found": found, "filled": filled})
+        trial = Trial(0, widths, -sum(final), perf_counter() - start)
+        parent = objective.network.model
+        retrain = self.retrain if self.weights == "fresh" else None
+        return Found([trial], [objective.sampler.of(widths)], parent, retrain)
+
+    def prepare(self, task: Task) -> StagewiseObjective:
+        """The super-net, trained, with its stages and adapters."""
+        model = copy.deepcopy(task.model)
+        if self.start == "fresh":
+            fresh(model, self.seed)
+        example = task.data.example().to(placement(model)[0])
+        stages = find_stages(model, task.graph, example, self.stages)
+        objective = StagewiseObjective(
+            SuperNet(model, task.graph),
+            stages,
+            Sampler(self.search_space(task.space)),
+            smallest=self.smallest,
+            teacher=self._teacher(task, stages, example),
+            label_smoothing=self.supernet.label_smoothing,
+        )
+        task.trainer.fit("supernet", model, self.supernet, objective=objective)
+        return objective
+
+    def _teacher(self, task: Task, stages: Stages, example: Tensor) -> Teacher | None:
+        if self.teacher == INPLACE:
+            return None
+        if self.teacher == GIVEN:
+            return Teacher(copy.deepcopy(task.model), stages, stages)
+        model = build_model(self.teacher, num_classes=task.data.num_classes, weights=self.teacher_weights)
+        model.to(example.device)
+        return Teacher(model, find_stages(model, trace(model, example[:1]), example, self.teacher_stages), stages)
+
+    def _images(self, task: Task) -> Tensor:
+        val = task.data.val
+        chosen = val.subset(min(self.search_images, len(val)), seed=self.seed)
+        return torch.cat([images for images, _ in chosen.batches(self.search_batch)])
+
+
+@dataclass(frozen=True, eq=False)
+class StoredFor:
+    """Makes the evaluator of a worker: the super-net on its device, with features stored there."""
+
+    objective: StagewiseObjective
+    images: Tensor
+    """[images, C, H, W]."""
+    batch: int
+
+    def __call__(self) -> Callable[[tuple[int, Widths]], float]:
+        """What gives the loss of one (stage, widths)."""
+        device = search_device()
+        for module in (self.objective.network.model, self.objective.own, *self.objective.frozen):
+            module.to(device)
+        batches = self.images.to(device, placement(self.objective.network.model)[1]).split(self.batch)
+        if len(batches) > 1 and len(batches[-1]) < len(batches[0]) // 2:  # too few for statistics
+            batches = (*batches[:-2], torch.cat(batches[-2:]))
+        loss = StageLoss(self.objective, stored_features(self.objective, batches))
+        return lambda task: loss(*task)
+
+
+def losses_of(losses: StageLosses, widths: Widths) -> list[float]:
+    """The loss of each stage of one network."""
+    genes = [(stage, tuple(widths[list(own)].tolist())) for stage, own in enumerate(losses.problem.own)]
+    losses.ask(genes)
+    return [losses.loss(stage, gene) for stage, gene in genes]
+
+
+def _evaluated(pool: Pool[tuple[int, Widths], float], genes: list[tuple[int, Widths]]) -> Iterable[tuple[int, float]]:
+    return pool.map(genes)
+
+
+def stage_problem(task: Task, stages: Stages, space: Space) -> StageProblem:
+    """The search for widths as numbers: who owns what, and what it costs."""
+    graph: ChannelGraph = task.graph
+    costs = tuple(CostModel(graph, modules.__contains__) for modules in stages.modules)
+    somewhere = frozenset().union(*stages.modules)
+    rest = CostModel(graph, lambda module: module not in somewhere)
+    return StageProblem(space=space, limits=task.limits, own=stages.own, costs=costs, rest=rest)
+
+
+def fresh(model: nn.Module, seed: int) -> None:
+    """Weights from scratch, in place: convolutions as He et al. draw them, the rest as their classes do.
+
+    Parameters that no class draws (layer scales, class tokens) stay as they are.
+    """
+    reinitialise(model, seed, then=kaiming_fan_out, keep_unknown=True)

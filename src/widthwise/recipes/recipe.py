@@ -1,0 +1,83 @@
+"""What a recipe is: every setting of an experiment, from names to a finished run."""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from widthwise.cost import Budget
+from widthwise.data import DataConfig, ImageData, load_data
+from widthwise.methods import Method, Result, compress
+from widthwise.subnet import WidthSpace
+from widthwise.train import TrainConfig
+from widthwise.zoo import build_model, model_spec
+
+__all__ = ["Recipe"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """An experiment; ``dataclasses.replace`` changes any of it."""
+
+    source: str = ""
+    """Paper, section and table."""
+    reported: str = ""
+    """What the paper reports for it."""
+    model: str
+    """A model by name, see :func:`widthwise.build_model`."""
+    weights: Path | None = None
+    """Trained weights of the full model."""
+    data: str
+    """A data set by name, see :func:`widthwise.load_data`; where it is a folder, the user's own."""
+    data_options: DataConfig = field(default_factory=DataConfig)
+    budget: Budget
+    method: Method
+    space: WidthSpace = field(default_factory=WidthSpace)
+    train: TrainConfig | None = None
+    """First train the full model like this, if it comes without weights."""
+    finetune: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=10, lr=0.02))
+    """How finalists are fine-tuned, where the method does not train them from scratch."""
+    pin: tuple[str, ...] | str = ()
+    """See :func:`widthwise.trace`."""
+    unproved: tuple[str, ...] | str = ()
+    """See :func:`widthwise.trace`."""
+    seed: int = 0
+    """Of the full model's first weights."""
+
+    def run(self, run: str | Path | None = None, *, progress: bool = True) -> Result:
+        """Run it, or go on with it.
+
+        Args:
+            run: the run folder; nothing is kept without one.
+            progress: show bars.
+        """
+        options = {f.name: getattr(self.data_options, f.name) for f in fields(self.data_options)}
+        images = load_data(self.data, **options)
+        shape = self._shape(images)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            model = build_model(self.model, num_classes=images.num_classes, weights=self.weights, **shape)
+        return compress(
+            model,
+            images,
+            budget=self.budget,
+            method=self.method,
+            run=run,
+            space=self.space,
+            finetune=self.finetune,
+            train=self.train,
+            builder=model_spec(self.model, num_classes=images.num_classes, **shape),
+            pin=self.pin,
+            unproved=self.unproved,
+            progress=progress,
+        )
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the full model comes trained."""
+        return self.weights is not None or "@" in self.model
+
+    def _shape(self, images: ImageData) -> dict[str, Any]:
+        """The zoo's own networks are told how many channels an image has."""
+        return {"in_channels": images.input_shape[0]} if ":" not in self.model else {}

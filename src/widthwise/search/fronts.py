@@ -1,0 +1,174 @@
+"""Which genes to evaluate before the knapsack chooses: all of a small stage, a spread over the front of a large one."""
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from widthwise.errors import InfeasibleBudget
+from widthwise.search.breeding import (
+    EvolutionSettings,
+    chosen,
+    cross,
+    draw,
+    every_gene,
+    fit,
+    keys,
+    mutate,
+    number_of_genes,
+)
+from widthwise.search.knapsack import Choice, regrets, solve_knapsack
+from widthwise.search.pareto import undominated
+from widthwise.search.progress import Generation
+from widthwise.search.stage_losses import StageLosses
+from widthwise.search.stage_problem import Gene
+from widthwise.search.widths import uniform_widths
+
+__all__ = ["Explorer"]
+
+LADDER = 16
+"""Sizes of the uniform network that each stage starts from."""
+
+SCALING = 0.25
+"""Standard deviation of the logarithm of the factor by which genes are scaled."""
+
+FOCUS = 0.75
+"""Share of the genes that descend from those of least regret."""
+
+LABELS = 2000
+"""Labels of the knapsack between two rounds, which only has to be good."""
+
+
+class Explorer:
+    """Fills the archives of the stages, in rounds; each round is one batch over all stages.
+
+    The first round has the uniform network at many sizes, and random genes. Later ones breed half of their genes from
+    the front of each stage (no other gene of the same links is both cheaper and better), which keeps all sizes and
+    links in play, and half from the genes of least regret under the best prices of the limits, which is where the
+    optimum of the whole network is looked for. Each gene is part of some network within the limits.
+
+    Args:
+        losses: evaluates, and remembers.
+        settings: rounds, mutation and so on; ``parents`` are those of least regret.
+        evaluations: genes per stage; ``None`` means a population per round.
+        exhaustive: a stage that has no more genes than this is looked at whole.
+        generator: the source of chance.
+        on_generation: is called after each round.
+    """
+
+    def __init__(
+        self,
+        losses: StageLosses,
+        settings: EvolutionSettings,
+        evaluations: int | None,
+        exhaustive: int,
+        generator: torch.Generator,
+        on_generation: Callable[[Generation], None] = lambda generation: None,
+    ) -> None:
+        self._problem, self._losses, self._settings = losses.problem, losses, settings
+        self._evaluations = settings.population * settings.iterations if evaluations is None else evaluations
+        self._generator, self._on_generation = generator, on_generation
+        sizes = [number_of_genes(self._problem.allowed, own) for own in self._problem.own]
+        self._small = [stage for stage, size in enumerate(sizes) if size <= exhaustive]
+        self._large = [stage for stage, size in enumerate(sizes) if size > exhaustive]
+
+    def run(self) -> None:
+        """Fill the archives."""
+        batch = [(stage, gene) for stage in self._small for gene in self._every(stage)]
+        batch += [(stage, gene) for stage in self._large for gene in self._start(stage)]
+        rounds = self._settings.iterations if self._large else 1
+        for index in range(rounds):
+            self._losses.ask(batch)
+            best = self._best()
+            facts = {"index": index + 1, "total": rounds, "genes": self._losses.total}
+            self._on_generation(Generation(best=None if best is None else best.loss, **facts))
+            batch = self._next(rounds - index - 1)
+
+    def _next(self, left: int) -> list[tuple[int, Gene]]:
+        """The genes of the next of ``left`` rounds."""
+        if not left:
+            return []
+        regret = regrets(self._problem, self._losses.archives)
+        return [
+            (stage, gene)
+            for stage in self._large
+            for gene in self._new(stage, self._quota(stage, left), functools.partial(self._bred, stage, regret[stage]))
+        ]
+
+    def _start(self, stage: int) -> list[Gene]:
+        """Uniform genes of many sizes, and random ones."""
+        quota = self._quota(stage, self._settings.iterations)
+        seeds = list(dict.fromkeys(keys(self._fitted(stage, self._seeds(stage)))))[:quota]
+        random = functools.partial(draw, self._problem.allowed, self._problem.own[stage], generator=self._generator)
+        others = self._new(stage, quota, lambda count: random(count=count))
+        return list(dict.fromkeys([*seeds, *others]))[:quota]
+
+    def _quota(self, stage: int, left: int) -> int:
+        return max(0, -(-(self._evaluations - self._losses.count(stage)) // left))
+
+    def _best(self) -> Choice | None:
+        try:
+            return solve_knapsack(self._problem, self._losses.archives, max_labels=LABELS)
+        except InfeasibleBudget:  # no combination yet
+            return None
+
+    def _every(self, stage: int) -> list[Gene]:
+        genes = every_gene(self._problem.allowed, self._problem.own[stage])
+        return list(keys(genes[self._problem.possible(stage, genes)]))
+
+    def _seeds(self, stage: int) -> Int64[Tensor, "sizes own"]:
+        """The narrowest gene, the uniform network within the limits, and uniform genes of many sizes."""
+        own, allowed = list(self._problem.own[stage]), self._problem.allowed
+        ratios = torch.linspace(0, 1, LADDER, dtype=torch.float64)[:, None] * allowed.full
+        uniform = uniform_widths(allowed, self._problem.limits)
+        return torch.cat([allowed.smallest[None], uniform[None], allowed.snap(ratios)])[:, own]
+
+    def _new(self, stage: int, count: int, breed: Callable[[int], Tensor]) -> list[Gene]:
+        """Up to ``count`` genes that were not asked for yet."""
+        found: dict[Gene, None] = {}
+        for _ in range(4):  # children that were seen before do not count
+            genes = keys(self._fitted(stage, breed(count)))
+            found.update({gene: None for gene in genes if not self._losses.asked(stage, gene)})
+            if len(found) >= count:
+                break
+        return list(found)[:count]
+
+    def _fitted(self, stage: int, genes: Int64[Tensor, "count own"]) -> Int64[Tensor, "count own"]:
+        """Scaled down to where the rest of the network still fits, as narrow as it may be."""
+        problem, own = self._problem, list(self._problem.own[stage])
+        rows = problem.rows(stage, genes, problem.allowed.smallest)
+        return fit(problem.allowed, lambda w, _: problem.limits.used(w), rows, own, 0.0, self._generator)[:, own]
+
+    def _bred(self, stage: int, regret: Float64[np.ndarray, "_"], count: int) -> Int64[Tensor, "count own"]:
+        """Half from the front, half from the genes of least regret."""
+        archive = self._losses.archive(stage)
+        order = np.argsort(regret, kind="stable")[: self._settings.parents]
+        best = archive.genes[torch.from_numpy(order[np.isfinite(regret[order])])]
+        front = archive.genes[torch.from_numpy(self._front(stage))]
+        focused = int(count * FOCUS) if len(best) else 0
+        parts = [self._children(stage, front, count - focused)]
+        return torch.cat([*parts, self._children(stage, best, focused)]) if focused else parts[0]
+
+    def _front(self, stage: int) -> Int64[np.ndarray, "front"]:
+        """The archived genes that no other of the same links equals or beats in loss and cost."""
+        problem, archive = self._problem, self._losses.archive(stage)
+        linked = [place for place, group in enumerate(problem.own[stage]) if group in problem.links]
+        label = np.unique(archive.genes[:, linked].numpy(), axis=0, return_inverse=True)[1].reshape(-1)
+        cost = problem.cost(stage, problem.rows(stage, archive.genes, problem.allowed.smallest))
+        return undominated(label, archive.losses.numpy(), cost.numpy())
+
+    def _children(self, stage: int, parents: Int64[Tensor, "parents own"], count: int) -> Int64[Tensor, "count own"]:
+        """Half mutated, half crossed; a third of both scaled as well."""
+        allowed, own, chance = self._problem.allowed, self._problem.own[stage], self._settings.mutation
+        crossed = count // 2
+        mutants = mutate(allowed, own, chosen(parents, count - crossed, self._generator), chance, self._generator)
+        mixed = cross(
+            chosen(parents, crossed, self._generator), chosen(parents, crossed, self._generator), self._generator
+        )
+        rows = self._problem.rows(stage, torch.cat([mutants, mixed]), allowed.smallest)
+        factor = (SCALING * torch.randn(len(rows), 1, generator=self._generator, dtype=torch.float64)).exp()
+        scaled = torch.rand(len(rows), 1, generator=self._generator) < 1 / 3
+        return torch.where(scaled, allowed.snap(rows * factor), rows)[:, list(own)]

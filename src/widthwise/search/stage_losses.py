@@ -1,0 +1,155 @@
+"""The losses of stages that were looked at so far: asked for in batches, written down, never evaluated twice."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from widthwise.errors import CorruptRun, NonFiniteLoss, RunError
+from widthwise.search.base import Widths
+from widthwise.search.loop import Log
+from widthwise.search.stage_problem import Gene, StageProblem
+
+__all__ = ["Archive", "Evaluate", "StageLosses"]
+
+Evaluate = Callable[[list[tuple[int, Widths]]], Iterable[tuple[int, float]]]
+"""A batch of (stage, widths of the whole network) to (position in the batch, loss), in any order: a parallel map.
+Groups that the stage does not own are whole."""
+
+
+@dataclass(frozen=True, eq=False)
+class Archive:
+    """The genes of one stage that were asked for, in that order."""
+
+    genes: Int64[Tensor, "count own"]
+    losses: Float64[Tensor, "count"]
+
+
+class StageLosses:
+    """The memory of a search over stages.
+
+    What the log holds already is known from the start, but it enters the :meth:`archive` only when it is asked for.
+    So a search that was killed takes the same decisions again, and ends as if it had not been.
+
+    Args:
+        problem: the stages.
+        evaluate: gives the losses of a batch of genes.
+        log: receives each loss as soon as it is there.
+        on_loss: is called after each evaluation with (how many of the batch have come, how many it has).
+
+    Raises:
+        CorruptRun: the log holds genes that this problem does not have.
+    """
+
+    def __init__(
+        self,
+        problem: StageProblem,
+        evaluate: Evaluate,
+        log: Log,
+        *,
+        on_loss: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        self.problem = problem
+        self._evaluate, self._log, self._on_loss = evaluate, log, on_loss
+        self._known: list[dict[Gene, float]] = [{} for _ in problem.own]
+        self._asked: list[dict[Gene, float]] = [{} for _ in problem.own]
+        self._archives: list[Archive | None] = [None for _ in problem.own]
+        self.evaluated = 0
+        """How many losses were evaluated, not known from the log."""
+        for event in log.events:
+            if event.get("event") == "stage_loss":
+                self._replay(event)
+
+    def ask(self, genes: Sequence[tuple[int, Gene]]) -> None:
+        """Bring the losses of these (stage, gene) into the archive; only unknown ones are evaluated, all at once.
+
+        Raises:
+            NonFiniteLoss: a loss is not a number.
+            RunError: ``evaluate`` did not give one loss for each.
+        """
+        new = [(stage, gene) for stage, gene in dict.fromkeys(genes) if gene not in self._asked[stage]]
+        self._fetch([(stage, gene) for stage, gene in new if gene not in self._known[stage]])
+        for stage, gene in new:
+            self._asked[stage][gene] = self._known[stage][gene]
+            self._archives[stage] = None
+
+    def asked(self, stage: int, gene: Gene) -> bool:
+        """Whether a gene is in the archive."""
+        return gene in self._asked[stage]
+
+    def count(self, stage: int) -> int:
+        """How many genes of a stage were asked for."""
+        return len(self._asked[stage])
+
+    @property
+    def total(self) -> int:
+        """How many genes were asked for in all."""
+        return sum(map(len, self._asked))
+
+    def loss(self, stage: int, gene: Gene) -> float:
+        """The loss of a gene that was asked for."""
+        return self._asked[stage][gene]
+
+    @property
+    def archives(self) -> list[Archive]:
+        """The archive of each stage."""
+        return [self.archive(stage) for stage in range(self.problem.stages)]
+
+    def archive(self, stage: int) -> Archive:
+        """The genes of a stage that were asked for, with their losses."""
+        found = self._archives[stage]
+        if found is None:
+            asked, width = self._asked[stage], len(self.problem.own[stage])
+            genes = torch.tensor(list(asked), dtype=torch.int64).reshape(len(asked), width)
+            found = Archive(genes, torch.tensor(list(asked.values()), dtype=torch.float64))
+            self._archives[stage] = found
+        return found
+
+    def _fetch(self, genes: list[tuple[int, Gene]]) -> None:
+        if not genes:
+            return
+        full = self.problem.space.full
+        rows = [self.problem.rows(stage, torch.tensor([gene], dtype=torch.int64), full)[0] for stage, gene in genes]
+        left = set(range(len(genes)))
+        start = perf_counter()
+        for position, loss in self._evaluate([(stage, row) for (stage, _), row in zip(genes, rows, strict=True)]):
+            if position not in left:
+                raise RunError(
+                    f"Each of {len(genes)} genes gets one loss, but position {position} came twice or does not exist."
+                )
+            left.remove(position)
+            now = perf_counter()
+            self._write(*genes[position], float(loss), now - start)
+            start = now
+            self._on_loss(len(genes) - len(left), len(genes))
+        if left:
+            raise RunError(f"Each of {len(genes)} genes gets one loss, but {len(left)} got none.")
+
+    def _write(self, stage: int, gene: Gene, loss: float, seconds: float) -> None:
+        """Seconds since the loss before, so that their sum is the time of the search, however many work on it."""
+        if not math.isfinite(loss):
+            raise NonFiniteLoss(
+                f"The loss of a stage is a finite number, but stage {stage} with widths {list(gene)} has {loss}. "
+                "The super-net may have diverged: lower its learning rate, or recalibrate its batch norms."
+            )
+        event = {"stage": stage, "widths": list(gene), "loss": loss, "seconds": round(seconds, 4)}
+        self._log.append({"event": "stage_loss", **event})
+        self._known[stage][gene] = loss
+        self.evaluated += 1
+
+    def _replay(self, event: Mapping[str, Any]) -> None:
+        stage, gene = int(event["stage"]), tuple(int(w) for w in event["widths"])
+        own = self.problem.own[stage] if 0 <= stage < len(self.problem.own) else None
+        allowed = self.problem.space.choices
+        fits = own is not None and len(own) == len(gene)
+        if own is None or not fits or not all(w in allowed[g] for g, w in zip(own, gene, strict=True)):
+            raise CorruptRun(
+                "A search that is resumed has the same stages and widths, but the journal holds a loss of stage "
+                f"{stage} with widths {list(gene)}, which this one does not have; start a new folder."
+            )
+        self._known[stage][gene] = float(event["loss"])

@@ -1,0 +1,22 @@
+"""Super-nets: networks that are trained so that any of their sub-networks works, or can be judged."""
+
+from widthwise.supernet.adapters import Adapters
+from widthwise.supernet.features import StageLoss, StoredBatch, stored_features
+from widthwise.supernet.meta import MetaObjective, PruningNet
+from widthwise.supernet.sampling import Sampler
+from widthwise.supernet.slimmable import SlimmableObjective
+from widthwise.supernet.stagewise import StagewiseObjective, Teacher, feature_loss
+
+__all__ = [
+    "Adapters",
+    "MetaObjective",
+    "PruningNet",
+    "Sampler",
+    "SlimmableObjective",
+    "StageLoss",
+    "StagewiseObjective",
+    "StoredBatch",
+    "Teacher",
+    "feature_loss",
+    "stored_features",
+]

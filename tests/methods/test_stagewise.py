@@ -1,0 +1,177 @@
+"""Stage-wise pruning from a model, data and a budget to a trained network, on the embedded data."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+import widthwise
+from widthwise.errors import ConfigError, InfeasibleBudget, NoStages
+from widthwise.methods import Stagewise
+from widthwise.methods.stagewise import fresh
+from widthwise.parallel import ParallelConfig
+from widthwise.runs import Journal
+from widthwise.search import DivisionSettings, EvolutionSettings
+from widthwise.train import TrainConfig
+
+SHORT = Stagewise(
+    supernet=TrainConfig(epochs=1, batch_size=64, lr=0.05),
+    division=DivisionSettings(evaluations=40, exhaustive=50),
+    search_images=200,
+    search_batch=100,
+    retrain=TrainConfig(epochs=1, lr=0.1),
+)
+
+
+def digits_net() -> nn.Module:
+    torch.manual_seed(0)
+    return widthwise.build_model("digits_net")
+
+
+def pruned(method: Stagewise, run=None, budget: widthwise.Budget | None = None) -> widthwise.Result:
+    return widthwise.compress(
+        digits_net(),
+        "digits",
+        budget=budget or widthwise.Budget(macs=0.5),
+        method=method,
+        run=run,
+        finetune=TrainConfig(epochs=1, lr=0.02),
+        builder="digits_net",
+    )
+
+
+def test_the_whole_way(tmp_path):
+    model = digits_net()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    method = replace(
+        SHORT,
+        supernet=TrainConfig(epochs=8, batch_size=64, lr=0.1),
+        division=DivisionSettings(evaluations=150, exhaustive=0),
+        retrain=TrainConfig(epochs=8, lr=0.1),
+    )
+    result = widthwise.compress(
+        model,
+        "digits",
+        budget=widthwise.Budget(macs=0.5, params=0.6),
+        method=method,
+        run=tmp_path / "run",
+        builder="digits_net",
+    )
+    full, after = result.metrics["before"], result.metrics["after"]
+    assert after.macs <= 0.5 * full.macs
+    assert after.params <= 0.6 * full.params
+    assert after.macs > 0.49 * full.macs or after.params > 0.59 * full.params
+    assert after.test_accuracy is not None
+    assert after.test_accuracy > 0.85
+    assert full.val_accuracy > 0.85  # the super-net's full network, trained on the way
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    x = torch.randn(2, 1, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(widthwise.load(tmp_path / "run")(x), result.model(x))
+    with Journal.open(tmp_path / "run" / "journal.jsonl") as journal:
+        events = [e for e in journal.events if e["event"] == "stage_loss"]
+        (end,) = [e for e in journal.events if e["event"] == "division"]
+    genes = [(e["stage"], tuple(e["widths"])) for e in events]
+    assert len(genes) == len(set(genes))
+    assert end["stages"] == ["block1", "block2"]
+    assert result.trials[0].score == pytest.approx(-sum(end["filled"]["losses"]))
+    assert result.trials[0].widths.tolist() == end["filled"]["widths"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"weights": "inherited"},
+        {"start": "fresh", "smallest": False},
+        {"teacher": "given"},
+        {"stages": ("block2",)},
+        {"ratios": 0},
+        {
+            "division": DivisionSettings(
+                how="evolution",
+                manager=EvolutionSettings(population=4, iterations=2),
+                stage=EvolutionSettings(population=6, iterations=2),
+            )
+        },
+    ],
+    ids=lambda change: "-".join(change),
+)
+def test_every_option_meets_the_budget(change):
+    result = pruned(replace(SHORT, **change))
+    assert 0.45 * result.metrics["before"].macs < result.metrics["after"].macs <= 0.5 * result.metrics["before"].macs
+
+
+def test_workers_and_kills_do_not_change_the_result(tmp_path):
+    whole = pruned(SHORT, tmp_path / "a")
+    files = tmp_path / "a" / "journal.jsonl"
+    lines = files.read_text().splitlines(keepends=True)
+    for name, keep in (("b", 0.1), ("c", 0.6)):  # as if killed in the search: no later file is there
+        part = tmp_path / name
+        (part / "checkpoints").mkdir(parents=True)
+        for file in ("config.json", "environment.json"):
+            (part / file).write_bytes((tmp_path / "a" / file).read_bytes())
+        (part / "checkpoints" / "supernet.pt").write_bytes(
+            (tmp_path / "a" / "checkpoints" / "supernet.pt").read_bytes()
+        )
+        (part / "journal.jsonl").write_text("".join(lines[: int(keep * len(lines))]))
+        method = replace(SHORT, parallel=ParallelConfig(workers=2)) if name == "c" else SHORT
+        again = pruned(method, part)
+        assert again.subnet == whole.subnet
+        with Journal.open(part / "journal.jsonl") as journal:
+            told = [(e["stage"], tuple(e["widths"])) for e in journal.events if e["event"] == "stage_loss"]
+        assert len(told) == len(set(told))
+        for mine, theirs in zip(again.model.parameters(), whole.model.parameters(), strict=True):
+            assert torch.equal(mine, theirs)
+
+
+def test_a_budget_below_the_smallest_ratio_is_refused():
+    with pytest.raises(InfeasibleBudget, match="narrowest"):
+        pruned(replace(SHORT, least_ratio=0.9), budget=widthwise.Budget(macs=0.2))
+
+
+def test_a_model_that_is_no_chain_is_refused():
+    class Skips(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(1, 8, 1)
+            self.out = nn.Linear(8, 10)
+
+        def forward(self, x):
+            return self.out((self.b(self.a(x).relu()) + self.c(x)).relu().mean((2, 3)))
+
+    with pytest.raises(NoStages, match="FNNP"):
+        widthwise.compress(Skips(), "digits", budget=widthwise.Budget(macs=0.5), method=SHORT)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"ratios": 1},
+        {"least_ratio": 1.0},
+        {"search_images": 1},
+        {"teacher_stages": ("a",)},
+    ],
+)
+def test_settings_are_checked(wrong):
+    with pytest.raises(ConfigError):
+        replace(SHORT, **wrong)
+
+
+def test_thirty_one_ratios_from_a_tenth():
+    model = digits_net()
+    graph = widthwise.trace(model, torch.randn(1, 1, 8, 8))
+    space = Stagewise().search_space(widthwise.WidthSpace().of(graph))
+    for group, choices in zip(graph.prunable, space.choices, strict=True):
+        assert choices[-1] == group.width
+        assert choices[0] == max(1, round(0.1 * group.width))
+        assert len(choices) == min(31, len(choices))
+
+
+def test_fresh_weights_hang_on_the_seed():
+    first, second, other = digits_net(), digits_net(), digits_net()
+    for model, seed in ((first, 1), (second, 1), (other, 2)):
+        fresh(model, seed)
+    weights = [m.state_dict() for m in (first, second, other)]
+    assert all(torch.equal(weights[0][n], weights[1][n]) for n in weights[0])
+    assert not all(torch.equal(weights[0][n], weights[2][n]) for n in weights[0])

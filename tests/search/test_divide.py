@@ -1,0 +1,165 @@
+"""The whole search over stages: the optimum, the constraints, and going on after it was killed."""
+
+import io
+
+import pytest
+import torch
+from rich.console import Console
+from stage_toys import Bench, Killed, Memory, Padded, Plain, Toy, arbitrary, brute_force, smooth, toy
+
+from widthwise.errors import ConfigError
+from widthwise.search import (
+    DivisionReporter,
+    DivisionSettings,
+    EvolutionSettings,
+    RichDivisionReporter,
+    SilentDivisionReporter,
+    StageLosses,
+    divide,
+)
+
+LIMITS = [("macs",), ("params",), ("macs", "params")]
+
+SMALL = EvolutionSettings(population=64, parents=16)
+STAGE = EvolutionSettings(population=16, iterations=3, parents=4)
+
+WAYS: dict[str, DivisionSettings] = {
+    "knapsack": DivisionSettings(),
+    "rounds": DivisionSettings(exhaustive=0, evaluations=20, fronts=EvolutionSettings(iterations=4, parents=4)),
+    "evolution": DivisionSettings(
+        division="evolution",
+        evaluations=20,
+        manager=EvolutionSettings(population=8, iterations=4, parents=3),
+        stage=EvolutionSettings(population=4, iterations=2, parents=2),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def toys() -> list[Toy]:
+    return [toy(Plain()), toy(Padded())]
+
+
+@pytest.mark.parametrize("make", [smooth, arbitrary])
+def test_the_knapsack_finds_the_optimum_always(toys: list[Toy], make) -> None:
+    for seed in range(12):
+        toy_ = toys[seed % 2]
+        problem = toy_.problem(**toy_.limits(0.15 + 0.06 * seed, *LIMITS[seed % 3]))
+        bench = Bench(problem, make(problem, seed))
+        division = divide(StageLosses(problem, bench, Memory()))
+        assert division.loss == pytest.approx(brute_force(toy_, problem, bench.loss), abs=1e-12)
+        assert division.gap == 0
+        assert division.genes == len(bench.seen) == len(set(bench.seen))
+
+
+def wins(toys: list[Toy], make, metrics: tuple[str, ...], seeds: range) -> int:
+    """How often the manager finds the optimum."""
+    count = 0
+    for seed in seeds:
+        toy_ = toys[seed % 2]
+        problem = toy_.problem(**toy_.limits(0.2 + 0.03 * seed, *metrics))
+        bench = Bench(problem, make(problem, seed))
+        settings = DivisionSettings(division="evolution", evaluations=None, manager=SMALL, stage=STAGE, seed=seed)
+        division = divide(StageLosses(problem, bench, Memory()), settings)
+        assert bool(problem.limits.met(division.widths[None])[0])
+        count += division.loss <= brute_force(toy_, problem, bench.loss) + 1e-12
+    return count
+
+
+def test_the_manager_finds_the_optimum_nearly_always(toys: list[Toy]) -> None:
+    """Twenty seeds over both networks, both kinds of losses and all kinds of limits."""
+    found = sum(wins(toys, (smooth, arbitrary)[s // 2 % 2], LIMITS[s % 3], range(s, s + 1)) for s in range(20))
+    assert found >= 19
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("metrics", LIMITS, ids="-".join)
+@pytest.mark.parametrize("make", [smooth, arbitrary])
+def test_the_manager_finds_the_optimum_of_each_kind(toys: list[Toy], make, metrics: tuple[str, ...]) -> None:
+    assert wins(toys, make, metrics, range(20)) >= 19
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("which", [0, 1])
+def test_genes_can_be_part_of_a_network_within_the_limits_and_come_once(toys: list[Toy], which: int, way: str) -> None:
+    toy_ = toys[which]
+    for seed in range(3):
+        problem = toy_.problem(**toy_.limits(0.2, *LIMITS[seed]))
+        bench = Bench(problem, smooth(problem, seed))
+        division = divide(StageLosses(problem, bench, Memory()), WAYS[way])
+        assert len(set(bench.seen)) == len(bench.seen) == division.genes
+        for stage, gene in bench.seen:
+            assert bool(problem.possible(stage, torch.tensor([gene]))[0])
+        if way != "knapsack":
+            assert max(sum(s == stage for s, _ in bench.seen) for stage in range(3)) <= 20
+        assert bool(problem.limits.met(division.widths[None])[0])
+        mine = [bench.loss(stage, division.widths[list(own)]) for stage, own in enumerate(problem.own)]
+        assert division.losses == tuple(mine)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_killed_anywhere_it_goes_on_and_ends_the_same(toys: list[Toy], way: str) -> None:
+    toy_ = toys[1]
+    problem = toy_.problem(**toy_.limits(0.4, "macs", "params"))
+    loss = smooth(problem, 5)
+    whole, log = Bench(problem, loss), Memory()
+    expected = divide(StageLosses(problem, whole, log), WAYS[way])
+    for cut in range(0, len(whole.seen), 7):
+        log, first = Memory(), Bench(problem, loss, die_after=cut)
+        with pytest.raises(Killed):
+            divide(StageLosses(problem, first, log), WAYS[way])
+        second = Bench(problem, loss)
+        resumed = divide(StageLosses(problem, second, log), WAYS[way])
+        assert resumed.widths.tolist() == expected.widths.tolist()
+        assert (resumed.losses, resumed.gap, resumed.genes) == (expected.losses, expected.gap, expected.genes)
+        assert len(first.seen) == cut
+        assert not set(first.seen) & set(second.seen)
+        assert set(first.seen) | set(second.seen) == set(whole.seen)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_same_seed_same_search_another_seed_another(toys: list[Toy], way: str) -> None:
+    def asked(seed: int) -> list[int]:
+        problem = toys[1].problem(**toys[1].limits(0.4, "macs"))
+        bench = Bench(problem, smooth(problem, 5))
+        settings = WAYS[way]
+        fields = {name: getattr(settings, name) for name in settings.__dataclass_fields__}
+        divide(StageLosses(problem, bench, Memory()), DivisionSettings(**{**fields, "seed": seed}))
+        return [*bench.batches, *map(hash, bench.seen)]
+
+    assert asked(1) == asked(1)
+    assert (asked(1) == asked(2)) == (way == "knapsack")  # there the stages are looked at whole
+
+
+@pytest.mark.parametrize("budget", [0.0, 1.0])
+@pytest.mark.parametrize("way", WAYS)
+def test_the_narrowest_and_the_full_network_at_the_ends(toys: list[Toy], way: str, budget: float) -> None:
+    for toy_ in toys:
+        problem = toy_.problem(**toy_.limits(budget, "macs", "params"))
+        bench = Bench(problem, lambda stage, gene: -float(gene.sum()))
+        division = divide(StageLosses(problem, bench, Memory()), WAYS[way])
+        expected = toy_.space.full if budget else toy_.space.smallest
+        if way == "knapsack" or not budget:
+            assert division.widths.tolist() == expected.tolist()
+        assert bool(problem.limits.met(division.widths[None])[0])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_progress_is_told(toys: list[Toy], way: str) -> None:
+    problem = toys[0].problem(**toys[0].limits(0.4, "macs"))
+    text = io.StringIO()
+    reporter = RichDivisionReporter(Console(file=text, width=120))
+    assert isinstance(reporter, DivisionReporter)
+    assert isinstance(SilentDivisionReporter(), DivisionReporter)
+    losses = StageLosses(problem, Bench(problem, smooth(problem, 0)), Memory(), on_loss=reporter.loss)
+    division = divide(losses, WAYS[way], reporter=reporter)
+    lines = text.getvalue().strip().splitlines()
+    total = {"knapsack": 1, "rounds": 4, "evolution": 4}[way]
+    assert len(lines) == total
+    assert lines[-1] == (f"stages: generation {total}/{total}, {division.genes} genes, best loss {division.loss:.6g}")
+
+
+@pytest.mark.parametrize("wrong", [{"division": "greedy"}, {"evaluations": 0}, {"exhaustive": -1}, {"max_labels": 0}])
+def test_settings_out_of_range(wrong) -> None:
+    with pytest.raises(ConfigError, match="division" if "division" in wrong else "evaluations"):
+        DivisionSettings(**wrong)

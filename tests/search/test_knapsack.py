@@ -1,0 +1,139 @@
+"""The knapsack against brute force, and its gap where it may not look at everything."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from stage_toys import Bench, Memory, Padded, Plain, Toy, arbitrary, brute_force, smooth, toy
+
+from widthwise.errors import InfeasibleBudget
+from widthwise.search import Archive, StageLosses, StageProblem, solve_knapsack
+from widthwise.search.breeding import every_gene
+from widthwise.search.knapsack import regrets
+from widthwise.search.pareto import undominated
+
+LIMITS = [("macs",), ("params",), ("macs", "params")]
+
+
+@pytest.fixture(scope="module", params=[Plain, Padded])
+def toy_(request: pytest.FixtureRequest) -> Toy:
+    return toy(request.param())
+
+
+def archives_of(problem: StageProblem, loss, share: float = 1.0, seed: int = 0) -> list[Archive]:
+    """A random share of all genes of each stage, the narrowest among them."""
+    generator, result = torch.Generator().manual_seed(seed), []
+    for stage, own in enumerate(problem.own):
+        genes = every_gene(problem.allowed, own)
+        kept = torch.rand(len(genes), generator=generator) < share
+        kept[0] = True
+        genes = genes[kept][torch.randperm(int(kept.sum()), generator=generator)]
+        result.append(Archive(genes, torch.tensor([loss(stage, gene) for gene in genes], dtype=torch.float64)))
+    return result
+
+
+@pytest.mark.parametrize("metrics", LIMITS, ids="-".join)
+@pytest.mark.parametrize("make", [smooth, arbitrary])
+def test_the_optimum_of_all_networks(toy_: Toy, make, metrics: tuple[str, ...]) -> None:
+    """Ten budgets from tight to loose for each of two networks, two kinds of losses, three kinds of limits."""
+    for seed in range(10):
+        problem = toy_.problem(**toy_.limits(0.02 + 0.09 * seed, *metrics))
+        loss = make(problem, seed)
+        choice = solve_knapsack(problem, archives_of(problem, loss))
+        assert choice.loss == pytest.approx(brute_force(toy_, problem, loss), abs=1e-12)
+        assert choice.gap == 0
+        assert bool(problem.limits.met(choice.widths[None])[0])
+        mine = [loss(stage, choice.widths[list(own)]) for stage, own in enumerate(problem.own)]
+        assert choice.losses == pytest.approx(mine, abs=0)
+
+
+@pytest.mark.parametrize("metrics", LIMITS, ids="-".join)
+def test_the_optimum_of_what_was_looked_at(toy_: Toy, metrics: tuple[str, ...]) -> None:
+    for seed in range(8):
+        problem = toy_.problem(**toy_.limits(0.1 + 0.1 * seed, *metrics))
+        loss = arbitrary(problem, seed)
+        archives = archives_of(problem, loss, 0.4, seed)
+        known = [{tuple(g): float(v) for g, v in zip(a.genes.tolist(), a.losses, strict=True)} for a in archives]
+        best = brute_force(
+            toy_, problem, lambda stage, gene, known=known: known[stage].get(tuple(gene.tolist()), torch.inf)
+        )
+        assert solve_knapsack(problem, archives).loss == pytest.approx(best, abs=1e-12)
+
+
+def test_archives_that_do_not_fit_together_are_refused(toy_: Toy) -> None:
+    problem = toy_.problem(**toy_.limits(0.3, "macs"))
+    wide = [Archive(problem.allowed.full[None, list(own)], torch.zeros(1, dtype=torch.float64)) for own in problem.own]
+    none = [Archive(a.genes[:0], a.losses[:0]) for a in wide]
+    for archives in (wide, none, [*archives_of(problem, smooth(problem, 0))[:2], none[2]]):
+        with pytest.raises(InfeasibleBudget, match="narrowest"):
+            solve_knapsack(problem, archives)
+
+
+@pytest.mark.parametrize("metrics", LIMITS, ids="-".join)
+def test_with_too_few_labels_the_gap_is_honest(
+    toy_: Toy, metrics: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("widthwise.search.knapsack.BEAM", 1)
+    gaps = []
+    for seed in range(10):
+        problem = toy_.problem(**toy_.limits(0.25 + 0.05 * seed, *metrics))
+        loss = arbitrary(problem, seed)
+        archives = archives_of(problem, loss)
+        exact, rough = solve_knapsack(problem, archives), solve_knapsack(problem, archives, max_labels=1)
+        assert exact.gap == 0
+        assert exact.loss <= rough.loss <= exact.loss + rough.gap + 1e-12
+        assert bool(problem.limits.met(rough.widths[None])[0])
+        gaps.append(rough.gap)
+    assert max(gaps) > 0 or "params" not in metrics
+
+
+def test_regret_is_a_bound_on_what_a_gene_costs(toy_: Toy) -> None:
+    """The best network that has a gene is worse than the bound on all networks by the regret at least."""
+    problem = toy_.problem(**toy_.limits(0.4, "macs", "params"))
+    loss = smooth(problem, 3)
+    archives = archives_of(problem, loss)
+    found = regrets(problem, archives)
+    best = solve_knapsack(problem, archives).loss
+    for stage, archive in enumerate(archives):
+        for gene, regret in list(zip(archive.genes, found[stage], strict=True))[::4]:
+            only = [
+                a if s != stage else Archive(gene[None], a.losses[(a.genes == gene).all(1)])
+                for s, a in enumerate(archives)
+            ]
+            if np.isfinite(regret):
+                assert regret >= -1e-9
+                with_it = brute_force(toy_, problem, lambda s, g, only=only: _loss_in(only[s], g))
+                assert with_it == torch.inf or with_it >= best - 1e-12
+    assert min(values.min() for values in found) == pytest.approx(0, abs=1e-9)
+
+
+def _loss_in(archive: Archive, gene: torch.Tensor) -> float:
+    same = (archive.genes == gene).all(1)
+    return float(archive.losses[same][0]) if bool(same.any()) else torch.inf
+
+
+POINTS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5), st.integers(0, 5), st.integers(0, 5)), max_size=40)
+
+
+@pytest.mark.parametrize("metrics", [1, 2])
+@given(points=POINTS)
+def test_undominated_is_what_comparing_all_pairs_finds(metrics: int, points: list[tuple[int, ...]]) -> None:
+    table = np.array(points, dtype=np.int64).reshape(len(points), 4)
+    keys, losses, costs = table[:, 0], table[:, 1] * 0.5, table[:, 2 : 2 + metrics]
+    front = undominated(keys, losses, costs)
+    rows = [(k, l, *c) for k, l, c in zip(keys.tolist(), losses.tolist(), costs.tolist(), strict=True)]
+    beaten = [
+        any(a[0] == b[0] and a != b and all(x <= y for x, y in zip(a[1:], b[1:], strict=True)) for a in rows)
+        for b in rows
+    ]
+    assert sorted(rows[i] for i in front) == sorted({row for row, lost in zip(rows, beaten, strict=True) if not lost})
+    assert [rows[i][0] for i in front] == sorted(rows[i][0] for i in front)
+
+
+def test_a_memory_of_losses_is_where_archives_come_from(toy_: Toy) -> None:
+    problem = toy_.problem(**toy_.limits(0.5, "macs"))
+    loss = smooth(problem, 0)
+    losses = StageLosses(problem, Bench(problem, loss), Memory())
+    losses.ask([(s, tuple(g)) for s, own in enumerate(problem.own) for g in every_gene(problem.allowed, own).tolist()])
+    assert solve_knapsack(problem, losses.archives).loss == pytest.approx(brute_force(toy_, problem, loss), abs=1e-12)

@@ -1,0 +1,117 @@
+"""Forwards that meet a rule in an unusual way: in inference mode, through the batch dimension, from two places."""
+
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import oracle
+from widthwise import ChannelGraph, trace
+
+
+def checked(model: nn.Module, x: Tensor) -> ChannelGraph:
+    """The graph of a model, after some of its sub-networks and their cost were compared with the oracle."""
+    graph = trace(model.eval(), x)
+    for seed in range(3):
+        keep = oracle.random_keep(graph, seed)
+        oracle.check_subnet(model, graph, keep, x, 1e-5)
+        oracle.check_cost(model, graph, keep, x)
+    return graph
+
+
+class InInferenceMode(nn.Module):
+    """A frozen backbone: operations that PyTorch makes of others arrive whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.norm, self.b, self.fc = nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Conv2d(6, 4, 1), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.inference_mode():
+            x = self.b(F.dropout(self.norm(self.a(x)).relu(), training=self.training))
+            x = F.adaptive_avg_pool2d(x, 1).flatten(1)
+        return self.fc(x)
+
+
+def test_operations_that_arrive_whole_in_inference_mode_are_taken_apart():
+    graph = checked(InInferenceMode(), torch.randn(2, 3, 8, 8))
+    assert [(g.name, g.width) for g in graph.prunable] == [("a", 6), ("b", 4)]
+
+
+class InTheBatch(nn.Module):
+    """One filter for every channel: channels lie in the batch for a while."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.a, self.blur, self.norm, self.b = (
+            nn.Conv2d(3, 6, 3),
+            nn.Conv2d(1, 1, 3, padding=1),
+            norm,
+            nn.Conv2d(6, 4, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x).relu()
+        n, c, h, w = x.shape
+        y = F.interpolate(self.norm(self.blur(x.reshape(n * c, 1, h, w))), size=(4, 4))
+        return self.b(y.view(n, -1, 4, 4)).mean((2, 3))
+
+
+@pytest.mark.parametrize("norm", [nn.Identity(), nn.BatchNorm2d(1), nn.GroupNorm(1, 1)], ids=lambda n: type(n).__name__)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_channels_in_the_batch_pass_through_convolutions_and_norms(norm, batch):
+    graph = checked(InTheBatch(norm), torch.randn(batch, 3, 8, 8))
+    assert [(g.name, g.width) for g in graph.prunable] == [("a", 6)]
+
+
+class OneNormTwice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 2, 1)
+        self.norm = nn.InstanceNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c(self.norm(self.b(self.norm(self.a(x)).relu())).relu()).mean((2, 3))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_an_instance_norm_without_tensors_keeps_its_number_of_channels_right(batch):
+    """PyTorch warns of a wrong one in every forward."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        alone = nn.Sequential(nn.Conv2d(3, 6, 1), nn.InstanceNorm2d(6), nn.Conv2d(6, 2, 1))
+        assert [g.width for g in checked(alone, torch.randn(batch, 3, 4, 4)).prunable] == [6]
+        twice = checked(OneNormTwice(), torch.randn(batch, 3, 4, 4))
+        assert [g.width for g in twice.prunable] == [4]  # what one number of channels serves is one group
+
+
+class Recurrent(nn.Module):
+    def __init__(self, layer: nn.RNNBase | nn.RNNCellBase, features: int) -> None:
+        super().__init__()
+        self.a, self.layer = nn.Conv2d(3, 8, 3), layer
+        self.b, self.c = nn.Linear(features, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x).relu().flatten(2).transpose(1, 2)
+        y = self.layer(x if isinstance(self.layer, nn.RNNBase) else x.mean(1))
+        return self.c(self.b(y[0] if isinstance(y, tuple) else y).relu())
+
+
+@pytest.mark.parametrize(
+    ("layer", "features"),
+    [
+        (nn.GRU(8, 5, batch_first=True, num_layers=2, bidirectional=True), 10),
+        (nn.RNN(8, 5, batch_first=True), 5),
+        (nn.LSTM(8, 5, batch_first=True), 5),
+        (nn.LSTMCell(8, 5), 5),
+    ],
+    ids=["GRU", "RNN", "LSTM", "LSTMCell"],
+)
+def test_the_inputs_of_recurrent_layers_are_prunable_and_their_sizes_follow(layer, features):
+    model, x = Recurrent(layer, features).eval(), torch.randn(2, 3, 6, 6)
+    graph = trace(model, x)
+    assert [g.name for g in graph.prunable] == ["a", "b"]
+    for seed in range(3):
+        oracle.check_subnet(model, graph, oracle.random_keep(graph, seed), x, 1e-5)
