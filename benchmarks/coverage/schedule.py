@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.coverage.processes import Limits, run
 from benchmarks.coverage.registry import Entry
-from benchmarks.coverage.settings import CoverageConfig, Tool
+from benchmarks.coverage.settings import CoverageConfig, Tool, minutes_of
 from widthwise.runs import Journal
 
 __all__ = ["Task", "latest", "measure_all", "tasks_of", "versions_of"]
@@ -100,9 +100,10 @@ def _run_all(
     tasks: Sequence[Task], config: CoverageConfig, workers: int, memory_gib: float
 ) -> Iterator[tuple[Task, dict[str, Any]]]:
     """Each task with its record, in the order in which they end. Nothing keeps running when the caller stops."""
-    stop, limits = Event(), Limits(memory_gib, config.minutes, config.threads)
+    stop = Event()
+    limits = {tool: Limits(memory_gib, minutes_of(config, tool), config.threads) for tool in {t.tool for t in tasks}}
     with ThreadPoolExecutor(workers) as pool:
-        futures = {pool.submit(run, _command(task), limits, stop): task for task in tasks}
+        futures = {pool.submit(run, _command(task), limits[task.tool], stop): task for task in tasks}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
@@ -121,7 +122,7 @@ def _write(
     """Append a record, with what it hangs on."""
     entry = task.entry
     whole = {"tool": task.tool, "name": entry.name, "kind": entry.kind, "module": entry.module, **record}
-    limits = {"memory_gib": config.memory_gib, "minutes": config.minutes, "threads": config.threads}
+    limits = {"memory_gib": config.memory_gib, "minutes": minutes_of(config, task.tool), "threads": config.threads}
     whole |= {"versions": dict(versions), "limits": limits}
     journal.append({"key": task.key, "record": whole})
     return whole
@@ -139,7 +140,7 @@ def _remembered(
     known: dict[str, dict[str, Any]] = {}
     for event in journal.events:
         record, limits = event["record"], event["record"]["limits"]
-        tighter = limits["memory_gib"] < config.memory_gib or limits["minutes"] < config.minutes
+        tighter = limits["memory_gib"] < config.memory_gib or limits["minutes"] < minutes_of(config, record["tool"])
         same = record["versions"] == versions.get(record["tool"]) and limits["threads"] == config.threads
         if same and not (tighter and record["outcome"] == "killed"):
             known[event["key"]] = record

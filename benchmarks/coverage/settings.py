@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from widthwise.errors import ConfigError
 
-__all__ = ["CoverageConfig", "Tool"]
+__all__ = ["CoverageConfig", "Tool", "minutes_of"]
 
 Tool = Literal["widthwise", "torch_pruning", "fastnas"]
 """Ours first, then the peers."""
@@ -29,7 +29,9 @@ class CoverageConfig:
     memory_gib: float = 20.0
     """Resident memory of all processes together; a network that needs more than its share is tried again alone."""
     minutes: float = 15.0
-    """Time limit of one network with one tool."""
+    """Time limit of one network with Widthwise, everything that is measured included."""
+    peer_minutes: float = 5.0
+    """Time limit of one network with a peer."""
     render: bool = False
     """Write the page from the journal and measure nothing."""
     work: Path = _ROOT / "runs" / "coverage"
@@ -40,10 +42,16 @@ class CoverageConfig:
     """Folder of the raw results."""
 
     def __post_init__(self) -> None:
-        numbers = (self.workers, self.threads, self.memory_gib, self.minutes)
+        numbers = (self.workers, self.threads, self.memory_gib, self.minutes, self.peer_minutes)
         if not self.tools or min(numbers) <= 0:
             raise ConfigError(
                 "A coverage run needs a tool, a worker, a thread, memory and time, but got "
                 f"tools={self.tools}, workers={self.workers}, threads={self.threads}, "
-                f"memory_gib={self.memory_gib}, minutes={self.minutes}. Give each a positive number."
+                f"memory_gib={self.memory_gib}, minutes={self.minutes}, "
+                f"peer_minutes={self.peer_minutes}. Give each a positive number."
             )
+
+
+def minutes_of(config: CoverageConfig, tool: Tool) -> float:
+    """The time limit of one network with a tool; no method, because a method would be a subcommand to jsonargparse."""
+    return config.minutes if tool == "widthwise" else config.peer_minutes

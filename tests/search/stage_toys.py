@@ -87,10 +87,10 @@ def makes(graph: ChannelGraph, index: int, stage: str) -> bool:
     return any(m.role == "out" and m.tensor.startswith(f"{stage}.") for m in graph.prunable[index].members)
 
 
-def toy(model: nn.Module) -> Toy:
+def toy(model: nn.Module, widths: WidthSpace = THIRDS) -> Toy:
     """Each stage owns the groups that its convolutions make."""
     graph = trace(model, torch.randn(1, 3, 8, 8))
-    space = THIRDS.of(graph)
+    space = widths.of(graph)
     costs = tuple(CostModel(graph, lambda path, s=s: path.split(".")[0] == s) for s in STAGES)
     rest = CostModel(graph, lambda path: path.split(".")[0] not in STAGES)
     own = tuple(tuple(g for g in range(len(graph.prunable)) if makes(graph, g, s)) for s in STAGES)

@@ -1,4 +1,4 @@
-"""The memory of stage losses: each evaluated once, written down, replayed, and in an order that chance cannot change."""
+"""The memory of stage losses: each evaluated once, written down, replayed, in an order that chance cannot change."""
 
 import pytest
 from stage_toys import Bench, Killed, Memory, Padded, Toy, arbitrary, toy

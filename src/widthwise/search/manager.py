@@ -131,10 +131,10 @@ class Manager:
         uniform = uniform_widths(allowed, self._problem.limits)
         rows = self._rows(draw(allowed, self._links, count, self._generator))
         rows[:1, self._links] = allowed.smallest[self._links]
-        plans = [self._plan(row, torch.zeros_like(self._least(row))) for row in rows]
-        links = self._rows(uniform[None, self._links])[0]
-        spent = torch.stack([self._problem.cost(s, uniform[None])[0] for s in range(self._problem.stages)])
-        return [self._plan(links, spent - self._least(links)), *plans]
+        links = torch.cat([self._rows(uniform[None, self._links]), rows])
+        wanted = torch.zeros(len(links), *self._least(links).shape[1:], dtype=torch.int64)
+        wanted[0] = self._least(uniform[None])[0] - self._least(links[:1])[0]
+        return self._plans(links, wanted)
 
     def _rows(self, links: Int64[Tensor, "count links"]) -> Int64[Tensor, "count groups"]:
         """Widths with these links, all others narrow; the links are scaled down where that alone is too much."""
@@ -143,26 +143,30 @@ class Manager:
         limits = self._problem.limits
         return fit(self._problem.allowed, lambda w, _: limits.used(w), rows, self._links, 0.0, self._generator)
 
-    def _least(self, widths: Widths) -> Int64[Tensor, "stages metrics"]:
-        """What each stage costs at least with the links of a plan."""
-        return torch.stack([self._problem.cost(s, widths[None])[0] for s in range(self._problem.stages)])
+    def _least(self, widths: Int64[Tensor, "count groups"]) -> Int64[Tensor, "count stages metrics"]:
+        """What each stage costs."""
+        return torch.stack([self._problem.cost(stage, widths) for stage in range(self._problem.stages)], 1)
 
-    def _plan(self, widths: Widths, wanted: Int64[Tensor, "stages metrics"]) -> _Plan:
-        """The least of each stage, what it wants above that (scaled down where it is too much), and shares of the
-        rest, most of it to few stages."""
+    def _plans(
+        self, widths: Int64[Tensor, "count groups"], wanted: Int64[Tensor, "count stages metrics"]
+    ) -> list[_Plan]:
+        """Plans with the links of these rows: for each stage what it costs at least, what it wants above that (scaled
+        down where that is too much), and a share of the rest, most of it to few stages."""
         least = self._least(widths)
-        free = self._problem.limit - least.sum(0)
-        share = (free / wanted.sum(0).clamp(min=1)).clamp(max=1)
-        granted = (wanted * share).long()  # rounded down, so the sum fits
-        weights = torch.rand(least.shape[0], 1, generator=self._generator, dtype=torch.float64) ** 4
+        free = self._problem.limit - least.sum(1)
+        share = (free / wanted.sum(1).clamp(min=1)).clamp(max=1)
+        granted = (wanted * share[:, None]).long()  # rounded down, so the sum fits
+        weights = torch.rand(*least.shape[:2], 1, generator=self._generator, dtype=torch.float64) ** 4
         tilt = 0.5 * torch.randn(least.shape, generator=self._generator, dtype=torch.float64)
-        return _Plan(widths, least + granted + _deal(free - granted.sum(0), weights * tilt.exp()))
+        limits = least + granted + _deal(free - granted.sum(1), weights * tilt.exp())
+        return [_Plan(*pair) for pair in zip(widths, limits, strict=True)]
 
     def _breed(self, best: Sequence[_Scored]) -> list[_Plan]:
         """Half mutated, half crossed; each child keeps what its parents spent, and the rest is dealt anew."""
         half = self._settings.population // 2
-        wanted = torch.stack([scored.spent - self._least(scored.plan.widths) for scored in best])
-        links = torch.stack([scored.plan.widths[self._links] for scored in best])
+        parents = torch.stack([scored.plan.widths for scored in best])
+        wanted = torch.stack([scored.spent for scored in best]) - self._least(parents)
+        links = parents[:, self._links]
         pairs = torch.randint(len(best), (2, half), generator=self._generator)
         crossed = cross(links[pairs[0]], links[pairs[1]], self._generator)
         from_first = torch.rand(half, wanted.shape[1], 1, generator=self._generator) < 0.5
@@ -170,7 +174,7 @@ class Manager:
         picked = chosen(torch.arange(len(best)), self._settings.population - half, self._generator)
         mutants, wants = self._mutated(links[picked], wanted[picked])
         rows = self._rows(torch.cat([mutants, crossed]))
-        return [self._plan(row, want) for row, want in zip(rows, torch.cat([wants, crossed_wants]), strict=True)]
+        return self._plans(rows, torch.cat([wants, crossed_wants]))
 
     def _mutated(
         self, links: Int64[Tensor, "count links"], wanted: Int64[Tensor, "count stages metrics"]
@@ -186,8 +190,9 @@ class Manager:
         return torch.where(move, moved, links), (wanted * less).long()
 
 
-def _deal(amount: Int64[Tensor, "metrics"], weights: Float64[Tensor, "stages metrics"]) -> Int64[Tensor, "_ metrics"]:
+def _deal(
+    amounts: Int64[Tensor, "count metrics"], weights: Float64[Tensor, "count stages metrics"]
+) -> Int64[Tensor, "count stages metrics"]:
     """Divide whole amounts by weights; the parts add up exactly."""
-    parts = (amount * weights / weights.sum(0)).long()
-    parts.scatter_add_(0, weights.argmax(0, keepdim=True), (amount - parts.sum(0))[None])
-    return parts
+    parts = (amounts[:, None] * weights / weights.sum(1, keepdim=True)).long()
+    return parts.scatter_add(1, weights.argmax(1, keepdim=True), (amounts - parts.sum(1))[:, None])

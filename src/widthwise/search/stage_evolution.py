@@ -20,7 +20,7 @@ from widthwise.search.breeding import (
     mutate,
     number_of_genes,
 )
-from widthwise.search.stage_losses import StageLosses
+from widthwise.search.stage_losses import Linked, StageLosses
 from widthwise.search.stage_problem import Gene, StageProblem
 
 __all__ = ["Found", "StageSearch", "best_gene", "search_stages"]
@@ -48,11 +48,11 @@ class Found:
 
 def best_gene(losses: StageLosses, search: StageSearch) -> Found | None:
     """The gene of the smallest loss in the whole archive that has the links and meets the limits; none without one."""
-    genes, values, costs = _at_hand(losses, search)
-    if not len(genes):
+    found = _at_hand(losses, search)
+    if not len(found.genes):
         return None
-    first = int(values.argmin())
-    return Found(tuple(genes[first].tolist()), float(values[first]), costs[first])
+    first = int(found.losses.argmin())
+    return Found(tuple(found.genes[first].tolist()), float(found.losses[first]), found.costs[first])
 
 
 def search_stages(
@@ -117,13 +117,13 @@ def _breed(
         return []
     problem = losses.problem
     stage, inner = search.stage, list(problem.inner[search.stage])
-    parents, values, _ = _at_hand(losses, search)
     if number_of_genes(problem.allowed, inner) <= settings.population:
         every = every_gene(problem.allowed, inner)
         rows = search.widths.repeat(len(every), 1)
         rows[:, inner] = every[torch.randperm(len(every), generator=generator)]
         return _new(losses, search, rows)[:quota]
-    best = parents[values.argsort(stable=True)[: settings.parents]]
+    parents = _at_hand(losses, search)
+    best = parents.genes[parents.losses.argsort(stable=True)[: settings.parents]]
     used = problem.used(stage, search.limits.expand(4 * quota, -1))
     found: dict[Gene, None] = {} if len(best) else dict.fromkeys(_new(losses, search, search.widths[None]))
     for _ in range(4):  # children that were seen before do not count
@@ -169,15 +169,8 @@ def _new(losses: StageLosses, search: StageSearch, rows: Tensor) -> list[Gene]:
     return [gene for gene in genes if not losses.asked(search.stage, gene)]
 
 
-def _at_hand(
-    losses: StageLosses, search: StageSearch
-) -> tuple[Int64[Tensor, "n own"], Tensor, Int64[Tensor, "n metrics"]]:
-    """The archived genes that have the links and meet the limits of a search, with losses and costs."""
-    problem = losses.problem
-    archive, own = losses.archive(search.stage), problem.own[search.stage]
-    linked = [place for place, group in enumerate(own) if group in problem.links]
-    same = (archive.genes[:, linked] == search.widths[[own[place] for place in linked]]).all(1)
-    genes, values = archive.genes[same], archive.losses[same]
-    costs = problem.cost(search.stage, problem.rows(search.stage, genes, search.widths))
-    meets = (costs <= search.limits).all(1)
-    return genes[meets], values[meets], costs[meets]
+def _at_hand(losses: StageLosses, search: StageSearch) -> Linked:
+    """The archived genes that have the links and meet the limits of a search."""
+    linked = losses.linked(search.stage, search.widths)
+    meets = (linked.costs <= search.limits).all(1)
+    return Linked(linked.genes[meets], linked.losses[meets], linked.costs[meets])

@@ -15,7 +15,7 @@ from widthwise.search.base import Widths
 from widthwise.search.loop import Log
 from widthwise.search.stage_problem import Gene, StageProblem
 
-__all__ = ["Archive", "Evaluate", "StageLosses"]
+__all__ = ["Archive", "Evaluate", "Linked", "StageLosses"]
 
 Evaluate = Callable[[list[tuple[int, Widths]]], Iterable[tuple[int, float]]]
 """A batch of (stage, widths of the whole network) to (position in the batch, loss), in any order: a parallel map.
@@ -28,6 +28,15 @@ class Archive:
 
     genes: Int64[Tensor, "count own"]
     losses: Float64[Tensor, "count"]
+
+
+@dataclass(frozen=True, eq=False)
+class Linked:
+    """Those of them that have certain widths of the links, and what they cost with these."""
+
+    genes: Int64[Tensor, "count own"]
+    losses: Float64[Tensor, "count"]
+    costs: Int64[Tensor, "count metrics"]
 
 
 class StageLosses:
@@ -59,6 +68,7 @@ class StageLosses:
         self._known: list[dict[Gene, float]] = [{} for _ in problem.own]
         self._asked: list[dict[Gene, float]] = [{} for _ in problem.own]
         self._archives: list[Archive | None] = [None for _ in problem.own]
+        self._linked: list[dict[Gene, Linked]] = [{} for _ in problem.own]
         self.evaluated = 0
         """How many losses were evaluated, not known from the log."""
         for event in log.events:
@@ -77,6 +87,7 @@ class StageLosses:
         for stage, gene in new:
             self._asked[stage][gene] = self._known[stage][gene]
             self._archives[stage] = None
+            self._linked[stage] = {}
 
     def asked(self, stage: int, gene: Gene) -> bool:
         """Whether a gene is in the archive."""
@@ -109,6 +120,25 @@ class StageLosses:
             found = Archive(genes, torch.tensor(list(asked.values()), dtype=torch.float64))
             self._archives[stage] = found
         return found
+
+    def linked(self, stage: int, widths: Widths) -> Linked:
+        """The archived genes of a stage that have the given widths of the links.
+
+        Args:
+            stage: which.
+            widths: of the whole network, int64 [groups]; looked at where they are links that touch the stage.
+        """
+        problem, own = self.problem, self.problem.own[stage]
+        links = [group for group in problem.touched[stage] if group in problem.links]
+        key = tuple(widths[links].tolist())
+        if key not in self._linked[stage]:
+            archive, mine = self.archive(stage), [group for group in own if group in links]
+            same = (archive.genes[:, [own.index(group) for group in mine]] == widths[mine]).all(1)
+            base = problem.allowed.smallest
+            base[links] = widths[links]
+            costs = problem.cost(stage, problem.rows(stage, archive.genes[same], base))
+            self._linked[stage][key] = Linked(archive.genes[same], archive.losses[same], costs)
+        return self._linked[stage][key]
 
     def _fetch(self, genes: list[tuple[int, Gene]]) -> None:
         if not genes:
