@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train": {"errors", "data", "evaluate", "runs"},
     "stages": {"errors", "channels", "subnet"},
     "search": {"errors", "channels", "subnet", "cost", "runs"},
-    "supernet": {"errors", "channels", "subnet", "stages", "evaluate", "search", "train"},
+    "supernet": {"errors", "channels", "subnet", "stages", "data", "evaluate", "search", "train"},
     "methods": {
         *("errors", "channels", "subnet", "tracing", "cost", "data", "zoo", "runs", "evaluate", "train", "search"),
         *("parallel", "stages", "supernet"),

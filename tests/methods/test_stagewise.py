@@ -85,6 +85,7 @@ def test_the_whole_way(tmp_path):
         {"weights": "inherited"},
         {"start": "fresh", "smallest": False},
         {"teacher": "given"},
+        {"teacher": "digits_net"},
         {"stages": ("block2",)},
         {"ratios": 0},
         {

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +43,7 @@ from widthwise.subnet import Space, SuperNet
 from widthwise.supernet import Sampler, StageLoss, StagewiseObjective, Teacher, stored_features
 from widthwise.tracing import trace
 from widthwise.train import TrainConfig, reinitialise
-from widthwise.zoo import build_model
+from widthwise.zoo import build_model, input_options
 from widthwise.zoo.initialise import kaiming_fan_out
 
 __all__ = ["Stagewise", "fresh"]
@@ -184,7 +184,12 @@ class Stagewise:
             return None
         if self.teacher == GIVEN:
             return Teacher(copy.deepcopy(task.model), stages, stages)
-        model = build_model(self.teacher, num_classes=task.data.num_classes, weights=self.teacher_weights)
+        options: dict[str, Any] = {**input_options(self.teacher, example.shape[1])}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            model = build_model(
+                self.teacher, num_classes=task.data.num_classes, weights=self.teacher_weights, **options
+            )
         model.to(example.device)
         return Teacher(model, find_stages(model, trace(model, example[:1]), example, self.teacher_stages), stages)
 

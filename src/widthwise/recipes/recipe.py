@@ -7,11 +7,11 @@ from typing import Any
 import torch
 
 from widthwise.cost import Budget
-from widthwise.data import DataConfig, ImageData, load_data
+from widthwise.data import DataConfig, load_data
 from widthwise.methods import Method, Result, compress
 from widthwise.subnet import WidthSpace
 from widthwise.train import TrainConfig
-from widthwise.zoo import build_model, model_spec
+from widthwise.zoo import build_model, input_options, model_spec
 
 __all__ = ["Recipe"]
 
@@ -54,7 +54,7 @@ class Recipe:
         """
         options = {f.name: getattr(self.data_options, f.name) for f in fields(self.data_options)}
         images = load_data(self.data, **options)
-        shape = self._shape(images)
+        shape: dict[str, Any] = {**input_options(self.model, images.input_shape[0])}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             model = build_model(self.model, num_classes=images.num_classes, weights=self.weights, **shape)
@@ -77,7 +77,3 @@ class Recipe:
     def has_weights(self) -> bool:
         """Whether the full model comes trained."""
         return self.weights is not None or "@" in self.model
-
-    def _shape(self, images: ImageData) -> dict[str, Any]:
-        """The zoo's own networks are told how many channels an image has."""
-        return {"in_channels": images.input_shape[0]} if ":" not in self.model else {}

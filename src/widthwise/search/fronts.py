@@ -1,6 +1,7 @@
 """Which genes to evaluate before the knapsack chooses: all of a small stage, a spread over the front of a large one."""
 
 import functools
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -38,6 +39,9 @@ SCALING = 0.25
 FOCUS = 0.75
 """Share of the genes that descend from those of least regret."""
 
+MEETINGS = 4
+"""Widths of shared groups per round at which stages meet."""
+
 LABELS = 2000
 """Labels of the knapsack between two rounds, which only has to be good."""
 
@@ -45,10 +49,11 @@ LABELS = 2000
 class Explorer:
     """Fills the archives of the stages, in rounds; each round is one batch over all stages.
 
-    The first round has the uniform network at many sizes, and random genes. Later ones breed half of their genes from
-    the front of each stage (no other gene of the same links is both cheaper and better), which keeps all sizes and
-    links in play, and half from the genes of least regret under the best prices of the limits, which is where the
-    optimum of the whole network is looked for. Each gene is part of some network within the limits.
+    The first round has the uniform network at many sizes, and random genes. Later ones breed a quarter of their genes
+    from the front of each stage (no other gene of the same links is both cheaper and better), which keeps all sizes
+    and links in play, and the others from the genes of least regret under the best prices of the limits, which is
+    where the optimum of the whole network is looked for. Where several stages own a group, half of all genes get one
+    of a few widths of it, the same in each stage. Each gene is part of some network within the limits.
 
     Args:
         losses: evaluates, and remembers.
@@ -74,6 +79,8 @@ class Explorer:
         sizes = [number_of_genes(self._problem.allowed, own) for own in self._problem.own]
         self._small = [stage for stage, size in enumerate(sizes) if size <= exhaustive]
         self._large = [stage for stage, size in enumerate(sizes) if size > exhaustive]
+        owners = Counter(group for own in self._problem.own for group in own)
+        self._shared = sorted(group for group, count in owners.items() if count > 1)
 
     def run(self) -> None:
         """Fill the archives."""
@@ -85,22 +92,30 @@ class Explorer:
             best = self._best()
             facts = {"index": index + 1, "total": rounds, "genes": self._losses.total}
             self._on_generation(Generation(best=None if best is None else best.loss, **facts))
-            batch = self._next(rounds - index - 1)
+            batch = self._next(rounds - index - 1, best)
 
-    def _next(self, left: int) -> list[tuple[int, Gene]]:
+    def _next(self, left: int, best: Choice | None) -> list[tuple[int, Gene]]:
         """The genes of the next of ``left`` rounds."""
         if not left:
             return []
-        regret = regrets(self._problem, self._losses.archives)
-        return [
-            (stage, gene)
-            for stage in self._large
-            for gene in self._new(stage, self._quota(stage, left), functools.partial(self._bred, stage, regret[stage]))
-        ]
+        regret, meetings = regrets(self._problem, self._losses.archives), self._meetings(best)
+        batch: list[tuple[int, Gene]] = []
+        for stage in self._large:
+            breed = functools.partial(self._bred, stage, regret[stage], meetings)
+            batch += [(stage, gene) for gene in self._new(stage, self._quota(stage, left), breed)]
+        return batch
+
+    def _meetings(self, best: Choice | None) -> Int64[Tensor, "meetings shared"]:
+        """Widths of the groups that several stages own, for these stages to meet at in this round: near the best."""
+        problem, count = self._problem, MEETINGS if best is not None and self._shared else 0
+        near = problem.allowed.smallest if best is None else best.widths
+        rows = near[self._shared].repeat(count, 1)
+        moved = mutate(problem.allowed, self._shared, rows, self._settings.mutation, self._generator)
+        return torch.cat([rows[:1], moved[1:]])
 
     def _start(self, stage: int) -> list[Gene]:
         """Uniform genes of many sizes, and random ones."""
-        quota = self._quota(stage, self._settings.iterations)
+        quota = max(self._quota(stage, self._settings.iterations), min(self._evaluations // 4, LADDER + 2))
         seeds = list(dict.fromkeys(keys(self._fitted(stage, self._seeds(stage)))))[:quota]
         random = functools.partial(draw, self._problem.allowed, self._problem.own[stage], generator=self._generator)
         others = self._new(stage, quota, lambda count: random(count=count))
@@ -142,15 +157,25 @@ class Explorer:
         rows = problem.rows(stage, genes, problem.allowed.smallest)
         return fit(problem.allowed, lambda w, _: problem.limits.used(w), rows, own, 0.0, self._generator)[:, own]
 
-    def _bred(self, stage: int, regret: Float64[np.ndarray, "_"], count: int) -> Int64[Tensor, "count own"]:
-        """Half from the front, half from the genes of least regret."""
+    def _bred(
+        self, stage: int, regret: Float64[np.ndarray, "_"], meetings: Int64[Tensor, "meetings shared"], count: int
+    ) -> Int64[Tensor, "count own"]:
+        """Some from the front, most from the genes of least regret, and half of both at a meeting."""
         archive = self._losses.archive(stage)
         order = np.argsort(regret, kind="stable")[: self._settings.parents]
         best = archive.genes[torch.from_numpy(order[np.isfinite(regret[order])])]
         front = archive.genes[torch.from_numpy(self._front(stage))]
         focused = int(count * FOCUS) if len(best) else 0
-        parts = [self._children(stage, front, count - focused)]
-        return torch.cat([*parts, self._children(stage, best, focused)]) if focused else parts[0]
+        genes = self._children(stage, front, count - focused)
+        if focused:
+            genes = torch.cat([genes, self._children(stage, best, focused)])
+        own = self._problem.own[stage]
+        columns = [place for place, group in enumerate(self._shared) if group in own]
+        if columns and len(meetings):
+            agree = torch.rand(count, 1, generator=self._generator) < 0.5
+            mine = [own.index(self._shared[place]) for place in columns]
+            genes[:, mine] = torch.where(agree, chosen(meetings, count, self._generator)[:, columns], genes[:, mine])
+        return genes
 
     def _front(self, stage: int) -> Int64[np.ndarray, "front"]:
         """The archived genes that no other of the same links equals or beats in loss and cost."""

@@ -55,11 +55,10 @@ class PruningNet(nn.Module):
 
     def forward(self, subnet: Subnet) -> dict[str, Tensor]:
         """The generated weights of a sub-network, by name, in their full shapes."""
-        shares = (self._graph.widths(subnet) / self._graph.full_widths).float()
+        shares = self._graph.widths(subnet) / self._graph.full_widths
         found = {}
         for (name, indices), generator in zip(self._inputs.items(), self.generators, strict=True):
-            device = next(generator.parameters()).device
-            found[name] = generator(shares[indices].to(device)).reshape(self._shapes[name])
+            found[name] = generator(shares[indices].to(next(generator.parameters()))).reshape(self._shapes[name])
         return found
 
     @torch.no_grad()

@@ -30,7 +30,7 @@ from widthwise.zoo.resnet_cifar import resnet20, resnet32, resnet56, resnet110
 from widthwise.zoo.vgg import vgg16_bn
 from widthwise.zoo.weights import load_weights
 
-__all__ = ["MODELS", "ModelSpec", "build_model", "model_spec"]
+__all__ = ["MODELS", "ModelSpec", "build_model", "input_options", "model_spec"]
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "digits_net": digits_net,
@@ -140,6 +140,11 @@ def model_spec(
     if num_classes is not None and (_kind(bare) != "own" or accepts(builder, "num_classes")):
         kwargs["num_classes"] = num_classes
     return ModelSpec(spec=bare, kwargs=kwargs)
+
+
+def input_options(spec: str, in_channels: int) -> dict[str, int]:
+    """What a builder must be told of the images: the zoo's own networks, how many channels one has."""
+    return {"in_channels": in_channels} if _kind(spec) == "zoo" else {}
 
 
 def build_model(

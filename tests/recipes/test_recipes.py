@@ -1,0 +1,86 @@
+"""The papers' recipes: their settings, and that each runs, in short, on a tree of images made here."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from widthwise import Budget
+from widthwise.cli import main
+from widthwise.data import DataConfig
+from widthwise.methods import Stagewise
+from widthwise.recipes import RECIPES, Recipe
+from widthwise.search import DivisionSettings
+from widthwise.train import TrainConfig
+
+
+def tree(root: Path, size: int, classes: int = 2, images: int = 12) -> Path:
+    """An image folder like ImageNet's: train/ and test/, a folder for each class."""
+    generator = torch.Generator().manual_seed(0)
+    for part, count in (("train", images), ("test", 4)):
+        for label in range(classes):
+            folder = root / part / f"class{label}"
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = torch.randint(0, 256, (size, size, 3), generator=generator, dtype=torch.uint8)
+                pixels[..., label] //= 4
+                Image.fromarray(pixels.numpy()).save(folder / f"{number}.png")
+    return root
+
+
+def short(recipe: Recipe, data: Path, size: int) -> Recipe:
+    """The same recipe with two steps of each training."""
+    method = recipe.method
+    assert isinstance(method, Stagewise)
+    little = {"epochs": 1, "max_steps": 2, "batch_size": 8}
+    return replace(
+        recipe,
+        data=f"folder:{data}",
+        data_options=DataConfig(val_fraction=0.3, image_size=size),
+        budget=Budget(macs=0.5),
+        method=replace(
+            method,
+            supernet=replace(method.supernet, **little),
+            retrain=replace(method.retrain, **little),
+            division=DivisionSettings(evaluations=6, exhaustive=0),
+            search_images=8,
+            search_batch=8,
+        ),
+    )
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_runs_on_a_tree_of_images(name: str, tmp_path: Path) -> None:
+    size = 32 if "cifar" in name else 64
+    recipe = short(RECIPES[name](), tree(tmp_path / "images", size), size)
+    result = recipe.run(tmp_path / "run", progress=False)
+    before, after = result.metrics["before"], result.metrics["after"]
+    assert 0.45 * before.macs < after.macs <= 0.5 * before.macs
+
+
+def test_the_settings_are_the_papers() -> None:
+    recipe = RECIPES["stagewise_resnet56_cifar10"]()
+    method = recipe.method
+    assert isinstance(method, Stagewise)
+    assert (method.ratios, method.least_ratio, method.smallest, method.search_images) == (31, 0.1, True, 2048)
+    assert method.supernet == TrainConfig(
+        epochs=50,
+        batch_size=512,
+        lr=0.025,
+        nesterov=False,
+        weight_decay=3e-4,
+        schedule="step",
+        step_milestones=(0.2, 0.4, 0.6, 0.8),
+    )
+    stage = method.division.stage
+    assert (stage.population, stage.mutation, stage.iterations) == (128, 0.1, 10)
+
+
+def test_the_command_line_lists_them_and_refuses_others(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipe", "list"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in RECIPES)
+    assert main(["recipe", "nothing"]) == 2
+    assert "stagewise_resnet50_imagenet" in capsys.readouterr().err.replace("\n", "")
