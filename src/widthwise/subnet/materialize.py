@@ -39,14 +39,13 @@ def kept_positions(graph: ChannelGraph, subnet: Subnet) -> dict[Axis, Tensor]:
 
 def slice_axes(tensor: Tensor, name: str, kept: Mapping[Axis, Tensor]) -> Tensor:
     """The part of a tensor that a sub-network keeps; differentiable. The tensor itself if that is all of it."""
-    for dim in range(tensor.ndim):
-        positions = kept.get((name, dim))
-        if positions is not None:
-            count, last = len(positions), int(positions[-1])
-            if int(positions[0]) + count - 1 == last:  # a run: a view instead of a copy
-                tensor = tensor.narrow(dim, int(positions[0]), count)
-            else:
-                tensor = tensor.index_select(dim, positions.to(tensor.device))
+    axes = [(dim, positions) for dim in range(tensor.ndim) if (positions := kept.get((name, dim))) is not None]
+    for dim, positions in sorted(axes, key=lambda axis: len(axis[1]) / tensor.shape[axis[0]]):  # the least to copy
+        count, last = len(positions), int(positions[-1])
+        if int(positions[0]) + count - 1 == last:  # a run: a view instead of a copy
+            tensor = tensor.narrow(dim, int(positions[0]), count)
+        else:
+            tensor = tensor.index_select(dim, positions.to(tensor.device))
     return tensor
 
 

@@ -253,8 +253,9 @@ def refresh(model: nn.Module) -> None:
     When the mode changes (attention biases), or before each forward (masks of ``torch.nn.utils.prune``, weight norm).
     """
     modes = [(module, module.training) for module in model.modules()]
-    model.train(not model.training)
-    model.train(not model.training)
+    if any(type(module).train is not nn.Module.train for module, _ in modes):  # somebody listens
+        model.train(not model.training)
+        model.train(not model.training)
     for module, training in modes:
         module.training = training
         for hook in module._forward_pre_hooks.values():

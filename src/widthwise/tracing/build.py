@@ -25,7 +25,7 @@ from widthwise.tracing.reasons import (
     WINDOW,
 )
 
-__all__ = ["Draft", "Site"]
+__all__ = ["Draft"]
 
 
 _Signature = tuple[tuple[int, int], ...]

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from widthwise.channels import Subnet
-from widthwise.tracing.build import Site
+from widthwise.channels import Site, Subnet
 from widthwise.tracing.probe import Probe, is_number
 
 __all__ = ["Observation", "difference", "observe", "worst_difference"]

@@ -18,10 +18,10 @@ from zlib import crc32
 import torch
 from torch import Tensor, nn
 
-from widthwise.channels import Axis, ChannelGraph, Group, Subnet
+from widthwise.channels import Axis, ChannelGraph, Group, Site, Subnet
 from widthwise.subnet.materialize import kept_positions, slice_axes
 from widthwise.subnet.resize import resized_copy, tensors_of
-from widthwise.tracing.build import Draft, Site
+from widthwise.tracing.build import Draft
 from widthwise.tracing.observe import observe, worst_difference
 from widthwise.tracing.probe import DOUBLE, Probe
 from widthwise.tracing.reasons import broken
