@@ -18,6 +18,7 @@ ARGUMENTS = {
     "own_model.py": ["64", "1", "3"],
     "inspect_channels.py": ["resnet18"],
     "own_operation.py": [],
+    "stagewise.py": ["1"],
 }
 """Arguments of each example for a quick run."""
 
@@ -69,6 +70,15 @@ def test_inspect_channels_returns_the_subnet() -> None:
     subnet = example["main"]("resnet18", 64)
     assert isinstance(subnet, Subnet)
     assert int((~subnet.keep).sum()) == 32
+
+
+def test_stagewise_shows_stages_and_losses(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("stagewise.py", monkeypatch, tmp_path)
+    shown = capsys.readouterr().out
+    assert "block1 (8, 8) ['stem.0', 'block1.conv1.0']" in shown
+    assert "at the narrowest" in shown
 
 
 def test_own_operation_is_followed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
