@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-gpu test-peers check format bench coverage clean
+.PHONY: demo test test-slow test-gpu test-peers check format bench bench-stagewise coverage clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -39,6 +39,13 @@ format: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,peers]'
 	$(BIN)/python -m benchmarks
+
+# make bench-stagewise DATA=parquet:DIR; hours, see docs/stagewise.md. Killed, the same command goes on.
+PART     ?= all
+SETTINGS ?= cpu
+DATA     ?= cifar10
+bench-stagewise: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.stagewise $(PART) --data $(DATA) --settings $(SETTINGS) --docs docs
 
 coverage: $(STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,peers]'

@@ -144,9 +144,10 @@ class Explorer:
     def _new(self, stage: int, count: int, breed: Callable[[int], Tensor]) -> list[Gene]:
         """Up to ``count`` genes that were not asked for yet."""
         found: dict[Gene, None] = {}
+        asked = self._losses.asked(stage)
         for _ in range(4):  # children that were seen before do not count
             genes = keys(self._fitted(stage, breed(count)))
-            found.update({gene: None for gene in genes if not self._losses.asked(stage, gene)})
+            found.update({gene: None for gene in genes if gene not in asked})
             if len(found) >= count:
                 break
         return list(found)[:count]

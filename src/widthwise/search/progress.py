@@ -39,6 +39,21 @@ class SearchReporter(Protocol):
         ...
 
 
+def _bar(console: Console, unit: str) -> Progress:
+    """A bar with the number of units and the time left; nothing where the output is no terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(f"{unit}, left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[status]}"),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+
+
 class SilentSearchReporter:
     """Says nothing."""
 
@@ -57,17 +72,7 @@ class RichSearchReporter:
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console()
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("candidates, left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[status]}"),
-            console=self._console,
-            disable=not self._console.is_terminal,
-            transient=True,
-        )
+        self._progress = _bar(self._console, "candidates")
         self._task = self._progress.add_task("search", total=None, status="")
         self._best = float("-inf")
 
@@ -146,17 +151,7 @@ class RichDivisionReporter:
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console()
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("genes, left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[status]}"),
-            console=self._console,
-            disable=not self._console.is_terminal,
-            transient=True,
-        )
+        self._progress = _bar(self._console, "genes")
         self._task = self._progress.add_task("stages", total=None, status="")
 
     def __enter__(self) -> "RichDivisionReporter":

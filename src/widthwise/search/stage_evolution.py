@@ -165,8 +165,8 @@ def _new(losses: StageLosses, search: StageSearch, rows: Tensor) -> list[Gene]:
     """The genes of the rows within the limits that were not asked for yet, each once."""
     problem = losses.problem
     rows = rows[(problem.cost(search.stage, rows) <= search.limits).all(1)]
-    genes = dict.fromkeys(keys(rows[:, list(problem.own[search.stage])]))
-    return [gene for gene in genes if not losses.asked(search.stage, gene)]
+    genes, asked = dict.fromkeys(keys(rows[:, list(problem.own[search.stage])])), losses.asked(search.stage)
+    return [gene for gene in genes if gene not in asked]
 
 
 def _at_hand(losses: StageLosses, search: StageSearch) -> Linked:

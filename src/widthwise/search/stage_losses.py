@@ -89,9 +89,13 @@ class StageLosses:
             self._archives[stage] = None
             self._linked[stage] = {}
 
-    def asked(self, stage: int, gene: Gene) -> bool:
-        """Whether a gene is in the archive."""
-        return gene in self._asked[stage]
+    def asked(self, stage: int) -> Mapping[Gene, float]:
+        """The losses of the genes that were asked for, in that order."""
+        return self._asked[stage]
+
+    def loss(self, stage: int, gene: Gene) -> float:
+        """The loss of a gene that was asked for."""
+        return self._asked[stage][gene]
 
     def count(self, stage: int) -> int:
         """How many genes of a stage were asked for."""
@@ -101,10 +105,6 @@ class StageLosses:
     def total(self) -> int:
         """How many genes were asked for in all."""
         return sum(map(len, self._asked))
-
-    def loss(self, stage: int, gene: Gene) -> float:
-        """The loss of a gene that was asked for."""
-        return self._asked[stage][gene]
 
     @property
     def archives(self) -> list[Archive]:

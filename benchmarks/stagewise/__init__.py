@@ -1,0 +1,1 @@
+"""Stage-wise pruning on real images: cost of a step, ranking, result, division, expectation, teachers."""

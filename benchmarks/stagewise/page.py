@@ -1,0 +1,117 @@
+"""The page and its figures, from the journal: nothing on it that is not in a record."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.report import page, write_page
+from benchmarks.stagewise.summary import PROXIES, Results, summarise
+from benchmarks.stagewise.tables import checks_of, tables_of
+from widthwise.runs import read_events, read_json, write_atomic
+
+__all__ = ["figures_of", "write"]
+
+INK = ("#1b6ca8", "#d1495b", "#66a182", "#8d6a9f", "#e2a03f")
+
+SHOWN = ("stagewise", "slimmable", "meta", "adaptive_bn")
+"""The proxies that have a figure."""
+
+
+def write(run: Path, docs: Path) -> Path:
+    """Write ``stagewise_MODEL.md`` and its figures into a folder, from the run's journal; returns the page's path."""
+    results: Results = {
+        event["key"]: event["value"] for event in read_events(run / "journal.jsonl") if event.get("event") == "result"
+    }
+    config, environment = read_json(run / "config.json"), read_json(run / "environment.json")[-1]
+    summary, stem = summarise(results, config["resamples"]), f"stagewise_{config['model']}"
+    links = []
+    for name, (figure, caption) in figures_of(summary).items():
+        path = docs / "figures" / f"{stem}_{name}.png"
+        write_atomic(path, lambda temporary, f=figure: f.savefig(temporary, dpi=150))  # type: ignore[misc]
+        links.append(f"![{caption}](figures/{stem}_{name}.png)\n\n*{caption}*")
+    title = f"Stage-wise pruning of {config['model']} at {config['budget']:.0%} of the MACs"
+    command = "python -m benchmarks.stagewise all --data ... --settings ... --out ..."
+    text = page(title, command, environment, tables_of(summary), checks_of(summary))
+    text = "\n\n".join([text.rstrip(), _schedules(config), *links]) + "\n"
+    return write_page(docs / f"{stem}.md", text)
+
+
+def _schedules(config: Mapping[str, Any]) -> str:
+    """What the figures hang on."""
+    lines = ["## Settings", "", f"Images: {config['images']}.", ""]
+    for name in ("supernet", "scratch", "finetune", "teacher"):
+        said = ", ".join(f"{k} {config[name][k]}" for k in ("epochs", "batch_size", "lr", "schedule", "precision"))
+        lines.append(f"- {name}: {said}")
+    lines.append(
+        f"- MetaPruning and the full network of adaptive batch norm: {config['passes']} times the epochs of "
+        "`supernet`, because their steps have one pass where those of the others have three; so they make as "
+        "many passes (of different cost: full ones for the full network, random ones for MetaPruning) and more updates."
+    )
+    return "\n".join(lines)
+
+
+def figures_of(summary: Mapping[str, Any]) -> dict[str, tuple[Figure, str]]:
+    """Each figure with its caption, for the parts that have results."""
+    figures: dict[str, tuple[Figure, str]] = {}
+    titles = {"mixed": "Networks of mixed budgets", "fixed": "Networks of one budget"}
+    for name, title in titles.items():
+        if summary["ranking"][name] is not None:
+            caption = f"{title}: each proxy against test accuracy after training from scratch"
+            figures[f"ranking_{name}"] = (_drawn(summary["ranking"][name], _ranking, len(SHOWN)), caption)
+    if summary["expectation"]:
+        caption = "Accuracy of random sub-networks without training of their own, and widths per layer"
+        figures["expectation"] = (_drawn(summary["expectation"], _expectation, 2), caption)
+    if summary["result"]:
+        figures["result"] = (_drawn(summary["result"], _result, 1), "Test accuracy by seed, and the means")
+    return figures
+
+
+def _drawn(data: Any, draw: Callable[[Any, Sequence[Axes]], None], panels: int) -> Figure:
+    figure = Figure(figsize=(6 if panels == 1 else 3.4 * panels, 3.6), layout="constrained")
+    axes = [figure.add_subplot(1, panels, place + 1) for place in range(panels)]
+    draw(data, axes)
+    for panel in axes:
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.grid(alpha=0.25)
+    return figure
+
+
+def _ranking(found: Mapping[str, Any], axes: Sequence[Axes]) -> None:
+    for panel, proxy, colour in zip(axes, SHOWN, INK, strict=False):
+        rows = found["rows"]
+        panel.scatter([r[proxy] for r in rows], [100 * fmean(r["test"]) for r in rows], s=18, color=colour)
+        tau = found["figures"][proxy]["kendall"].value
+        name = PROXIES[proxy].partition(":")[0].partition(",")[0]
+        panel.set_title(name + ("" if math.isnan(tau) else f"\ntau = {tau:.2f}"), fontsize=9)
+        panel.set_xlabel("minus the loss" if proxy == "stagewise" else "accuracy, not trained", fontsize=8)
+        panel.tick_params(labelsize=8)
+    axes[0].set_ylabel("test accuracy, trained (%)", fontsize=9)
+
+
+def _expectation(rows: Sequence[Mapping[str, Any]], axes: Sequence[Axes]) -> None:
+    curves = dict.fromkeys((r["model"], r["epochs"]) for r in rows)
+    for panel, kind in zip(axes, ("own", "common"), strict=True):
+        for colour, (model, epochs) in zip(INK * 9, curves, strict=False):
+            found = [r for r in rows if (r["model"], r["epochs"]) == (model, epochs)]
+            places = [r["candidates"] for r in found]
+            panel.plot(places, [100 * r[kind]["mean"] for r in found], "o-", color=colour, label=f"{model}, {epochs}")
+        panel.set_xscale("log", base=2)
+        panel.set_xlabel("widths per layer", fontsize=9)
+        panel.set_title("networks of its own widths" if kind == "own" else "the same networks for all", fontsize=9)
+    axes[0].set_ylabel("E(a_super) (%)")
+    axes[-1].legend(fontsize=7, title="network, epochs", title_fontsize=7)
+
+
+def _result(rows: Sequence[Mapping[str, Any]], axes: Sequence[Axes]) -> None:
+    (panel,) = axes
+    for place, row in enumerate(rows):
+        tests = [100 * value for value in row["test"]]
+        panel.scatter([place] * len(tests), tests, s=14, color=INK[0], alpha=0.7)
+        panel.hlines(fmean(tests), place - 0.25, place + 0.25, color=INK[1])
+    panel.set_xticks(range(len(rows)), [row["name"].replace(", ", ",\n") for row in rows], fontsize=8)
+    panel.set_ylabel("test accuracy (%)")

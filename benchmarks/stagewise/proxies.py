@@ -1,0 +1,71 @@
+"""Quick judgements of a sub-network by a super-net, each a function of its widths (the paper's figure 4)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from benchmarks.stagewise.bench import Bench
+from widthwise import Subnet
+from widthwise.methods.evaluators import search_device
+from widthwise.methods.stagewise import StoredFor
+from widthwise.search import Widths
+from widthwise.supernet import StagewiseObjective, SubnetAccuracy
+
+__all__ = ["PROXIES"]
+
+Value = dict[str, Any]
+Key = tuple[int, ...]
+"""Widths."""
+
+
+def _by_stages(bench: Bench) -> Callable[[Key], Value]:
+    """Minus the sum of the stages' losses; beside it, minus the sum of their shares of the targets' variance."""
+    objective = bench.stagewise("inplace")
+    evaluate = StoredFor(objective, bench.search_images, bench.settings.search_batch)()
+    stages = range(len(objective.stages))
+    variances = _variances(bench, objective)
+
+    def judge(widths: Key) -> Value:
+        losses = [evaluate((stage, torch.tensor(widths))) for stage in stages]
+        relative = -sum(loss / variance for loss, variance in zip(losses, variances, strict=True))
+        return {"score": -sum(losses), "losses": losses, "relative": relative}
+
+    return judge
+
+
+def _variances(bench: Bench, objective: StagewiseObjective) -> list[float]:
+    """Of each stage's targets, over images, positions and channels."""
+    model = objective.network.model
+    images = bench.search_images[: bench.settings.search_batch].to(search_device())
+    with torch.no_grad(), objective.stages.features(model) as found:
+        outputs = model(images)
+    return [float(target.var()) for target in objective.targets([images, *found, outputs], images)]
+
+
+def _by(judge: Callable[[Subnet], float], subnet: Callable[[Widths], Subnet]) -> Callable[[Key], Value]:
+    return lambda widths: {"score": judge(subnet(torch.tensor(widths)))}
+
+
+def _by_slimmable(bench: Bench) -> Callable[[Key], Value]:
+    judge = SubnetAccuracy.inherited(bench.slimmable, bench.task.graph, bench.calibration, bench.judge_val)
+    return _by(judge, bench.sampler.of)
+
+
+def _by_meta(bench: Bench) -> Callable[[Key], Value]:
+    generator, model = bench.meta
+    return _by(SubnetAccuracy.generated(generator, model, bench.calibration, bench.judge_val), bench.sampler.of)
+
+
+def _by_adaptive_bn(bench: Bench) -> Callable[[Key], Value]:
+    judge = SubnetAccuracy.inherited(bench.full, bench.full_task.graph, bench.calibration, bench.judge_val)
+    return _by(judge, bench.by_l1)
+
+
+PROXIES: dict[str, Callable[[Bench], Callable[[Key], Value]]] = {
+    "stagewise": _by_stages,
+    "slimmable": _by_slimmable,
+    "meta": _by_meta,
+    "adaptive_bn": _by_adaptive_bn,
+}
+"""Judges of sub-networks, by name."""
