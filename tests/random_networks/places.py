@@ -58,7 +58,8 @@ def _scattered(site: Site, a: int, b: int) -> Step:
         return torch.arange(x.shape[dim]).roll(1) if dim == 2 else torch.arange(x.shape[1])
 
     def flat(s: Step, x: Tensor) -> Tensor:
-        return s.score(x).flatten(1).argsort(1)[:, None].expand(-1, x.shape[1], -1)
+        scores = s.score(x).flatten(1)  # upsampled pixels are alike, and rounding would decide which comes first
+        return (scores + torch.arange(scores.shape[1])).argsort(1)[:, None].expand(-1, x.shape[1], -1)
 
     kinds: tuple[Run, ...] = (
         lambda s, x, e: torch.zeros_like(x).flatten(2).scatter(2, flat(s, x), x.flatten(2)).view(x.shape),
