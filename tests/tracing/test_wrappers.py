@@ -8,6 +8,7 @@ import types
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -251,10 +252,20 @@ def test_a_model_that_cannot_be_copied_says_what_is_to_blame() -> None:
     model.block.lock = threading.Lock()
     assert_refused(model, "private copy", "attribute 'lock' of 'block', a lock", "__deepcopy__")
     del model.block.lock
-    model.block[2].cache = [model.stem.weight * 2]
-    assert_refused(model, "attribute 'cache' of 'block.2', a list", "tensors with a history")
-    model.block[2].cache = []
+    model.block[2].cache = SimpleNamespace(scaled=model.stem.weight * 2)
+    assert_refused(model, "attribute 'cache' of 'block.2', a SimpleNamespace", "tensors with a history")
+    del model.block[2].cache
     assert_the_remedy_works(model)
+
+
+def test_what_modules_keep_of_their_last_run_is_copied() -> None:
+    """Attention biases looked up in a forward with gradients have a history, which deepcopy refuses."""
+    model = Net()
+    model.block[2].cache = {"scaled": [model.stem.weight * 2]}
+    graph = widthwise.trace(model, torch.rand(1, 3, 8, 8))
+    assert graph.prunable
+    small = widthwise.materialize(model, graph, graph.subnet(widths={graph.prunable[0]: 1}))
+    assert small.block[2].cache["scaled"][0].is_leaf
 
 
 def bound_to_the_original(model: Net, kind: str) -> Net:

@@ -138,6 +138,12 @@ class ChannelGraph:
         return torch.tensor([g.width for g in self.prunable], dtype=torch.int64, device="cpu")
 
     @cached_property
+    def alike(self) -> Mapping[Axis, Axis]:
+        """For each axis the first one with the same channels at the same positions: what is kept of one is of both."""
+        firsts: dict[bytes, Axis] = {}
+        return {axis: firsts.setdefault(ids.numpy().tobytes(), axis) for axis, ids in self.axes.items()}
+
+    @cached_property
     def fingerprint(self) -> str:
         """Changes when the numbering of the channels does; stored with every saved sub-network."""
         facts = {f"{name}:{dim}": ids.tolist() for (name, dim), ids in sorted(self.axes.items())}
@@ -176,12 +182,14 @@ class ChannelGraph:
                 f"A sub-network of this graph is a vector over its {self.num_channels} channels, but got one of "
                 f"{len(subnet.keep)}. Make it with graph.subnet(...) of the same trace."
             )
-        for group in self.prunable:
-            if not bool(subnet.keep[group.ids].any()):
-                raise SubnetMismatch(
-                    f"Every group keeps at least one channel, but this sub-network keeps none of the {group.width} "
-                    f"of {group.name!r}. Keep one, or leave the layer out of the model yourself."
-                )
+        kept = torch.zeros(len(self.prunable), dtype=torch.bool, device="cpu")
+        kept[self.channels[subnet.keep]] = True
+        if not bool(kept.all()):
+            group = self.prunable[int(kept.int().argmin())]
+            raise SubnetMismatch(
+                f"Every group keeps at least one channel, but this sub-network keeps none of the {group.width} "
+                f"of {group.name!r}. Keep one, or leave the layer out of the model yourself."
+            )
         return subnet
 
     def sizes_of(self, subnet: Subnet) -> dict[str, int | list[int]]:

@@ -92,7 +92,7 @@ class Stages:
         inside = self.inside(index, subnet)
         if stage.enters is not None:
             features = _select(features, stage.enters, inside)
-        return run_part(network.model, stage.part, features, network.subnet(inside, self.modules[index]))
+        return run_part(network.model, stage.part, features, network.subnet(inside, modules=self.modules[index]))
 
     def left(self, index: int, subnet: Subnet) -> Int64[Tensor, "kept"] | None:
         """Which positions of the stage's full result a sub-network still has; None if all, or for a head."""

@@ -1,8 +1,9 @@
 """A sub-network as a module of its own: small, plain, with its own parameters."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor, nn
 
 from widthwise.channels.graph import Axis, ChannelGraph
@@ -30,31 +31,42 @@ def checked_tensors(model: nn.Module, graph: ChannelGraph) -> dict[str, Tensor]:
     return tensors
 
 
-def kept_positions(graph: ChannelGraph, subnet: Subnet) -> dict[Axis, Tensor]:
-    """int64 [kept] for each axis from which the sub-network removes something."""
+def kept_positions(
+    graph: ChannelGraph, subnet: Subnet, tensors: Collection[str] | None = None
+) -> dict[Axis, Int64[Tensor, "kept"]]:
+    """int64 [kept] for each axis, of these tensors or of all, from which the sub-network removes something."""
     keep = torch.cat([graph.check(subnet).keep, torch.ones(1, dtype=torch.bool, device="cpu")])  # id -1: always kept
-    chosen = {axis: keep[graph.axes[axis]] for axis in graph.roles}
-    return {axis: mask.nonzero()[:, 0] for axis, mask in chosen.items() if not bool(mask.all())}
+    found: dict[Axis, Tensor | None] = {}
+    for axis in graph.roles if tensors is None else (axis for axis in graph.roles if axis[0] in tensors):
+        first = graph.alike[axis]
+        if first not in found:
+            mask = keep[graph.axes[first]]
+            found[first] = None if bool(mask.all()) else mask.nonzero()[:, 0]
+        found[axis] = found[first]
+    return {axis: positions for axis, positions in found.items() if positions is not None}
 
 
 def slice_axes(tensor: Tensor, name: str, kept: Mapping[Axis, Tensor]) -> Tensor:
-    """The part of a tensor that a sub-network keeps; differentiable. The tensor itself if that is all of it."""
+    """The part of a tensor that a sub-network keeps; differentiable. The tensor itself if that is all of it.
+
+    In one piece and in the tensor's memory format, as in a network of that size: a forward may rely on either, and
+    every operation would otherwise copy the part again.
+    """
+    part = tensor
     axes = [(dim, positions) for dim in range(tensor.ndim) if (positions := kept.get((name, dim))) is not None]
     for dim, positions in sorted(axes, key=lambda axis: len(axis[1]) / tensor.shape[axis[0]]):  # the least to copy
         count, last = len(positions), int(positions[-1])
         if int(positions[0]) + count - 1 == last:  # a run: a view instead of a copy
-            tensor = tensor.narrow(dim, int(positions[0]), count)
+            part = part.narrow(dim, int(positions[0]), count)
         else:
-            tensor = tensor.index_select(dim, positions.to(tensor.device))
-    return tensor
+            part = part.index_select(dim, positions.to(tensor.device))
+    return part.contiguous(memory_format=_layout(tensor)) if axes else part
 
 
-def _owned(part: Tensor, parent: Tensor) -> Tensor:
-    """A copy of a part of a tensor, channels last where the parent is: selecting positions loses that."""
-    for dims, layout in ((4, torch.channels_last), (5, torch.channels_last_3d)):
-        if parent.ndim == dims and not parent.is_contiguous() and parent.is_contiguous(memory_format=layout):
-            return part.clone(memory_format=layout)
-    return part.clone(memory_format=torch.preserve_format)
+def _layout(tensor: Tensor) -> torch.memory_format:
+    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(tensor.ndim)
+    here = last is not None and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=last)
+    return last if last is not None and here else torch.contiguous_format
 
 
 def materialize(model: nn.Module, graph: ChannelGraph, subnet: Subnet) -> nn.Module:
@@ -73,5 +85,5 @@ def materialize(model: nn.Module, graph: ChannelGraph, subnet: Subnet) -> nn.Mod
     """
     tensors = checked_tensors(model, graph)
     kept = kept_positions(graph, subnet)
-    small = {name: _owned(slice_axes(tensor.detach(), name, kept), tensor) for name, tensor in tensors.items()}
+    small = {name: slice_axes(tensor.detach(), name, kept).clone() for name, tensor in tensors.items()}
     return resized_copy(model, small, graph.sizes_of(subnet))

@@ -16,6 +16,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import is_parametrized
 from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.weight_norm import WeightNorm
+from torch.utils._pytree import tree_leaves
 
 from widthwise.errors import SubnetMismatch
 
@@ -23,7 +24,9 @@ __all__ = [
     "ATTRIBUTES",
     "attribute_changes",
     "copy_structure",
+    "derives",
     "exchanged",
+    "own_tensor",
     "places_of",
     "refresh",
     "resized_copy",
@@ -141,6 +144,14 @@ def places_of(model: nn.Module) -> Places:
     return places
 
 
+def own_tensor(places: Places, name: str) -> Tensor:
+    """The tensor that stands there now."""
+    module, local = places[name][0]
+    tensor = module._parameters[local] if local in module._parameters else module._buffers[local]
+    assert tensor is not None
+    return tensor
+
+
 @contextmanager
 def exchanged(places: Places, tensors: Mapping[str, Tensor]) -> Iterator[None]:
     """Other tensors in these places inside, and the model's own again after."""
@@ -213,17 +224,26 @@ def sized_modules(model: nn.Module) -> list[SizedModule]:
 def copy_structure(model: nn.Module, replacements: Mapping[int, object]) -> nn.Module:
     """A deep copy of a model in which tensors are replaced, by id.
 
-    Tensors that a hook computes before each forward (old-style weight norm) cannot be deep-copied; they are cloned.
+    Tensors that were computed from parameters (old-style weight norm, what a module keeps of its last run) cannot be
+    deep-copied; they are cloned.
     The dozen empty dictionaries of hooks of every module are made anew, which halves the time of the copy.
     """
     memo = dict(replacements)
     for module in model.modules():
-        for value in vars(module).values():
-            if isinstance(value, Tensor) and not value.is_leaf:
-                memo[id(value)] = value.detach().clone()
-            elif type(value) is OrderedDict and not value:
+        for name, value in vars(module).items():
+            if type(value) is OrderedDict and not value:
                 memo[id(value)] = OrderedDict()
+            elif isinstance(value, Tensor | dict | list | tuple) and name not in _OWN:
+                memo |= {id(t): t.detach().clone() for t in tree_leaves(value) if _has_history(t) and id(t) not in memo}
     return copy.deepcopy(model, memo)
+
+
+_OWN = frozenset(vars(nn.Module())) - {"_buffers"}
+"""Attributes that every module has, and that hold no tensors but its parameters."""
+
+
+def _has_history(value: object) -> bool:
+    return isinstance(value, Tensor) and not value.is_leaf
 
 
 def resized_copy(model: nn.Module, tensors: Mapping[str, Tensor], sizes: Sizes) -> nn.Module:
@@ -247,6 +267,15 @@ def resized_copy(model: nn.Module, tensors: Mapping[str, Tensor], sizes: Sizes) 
     return small
 
 
+def _hooks(module: nn.Module) -> list[BasePruningMethod | WeightNorm]:
+    return [hook for hook in module._forward_pre_hooks.values() if isinstance(hook, BasePruningMethod | WeightNorm)]
+
+
+def derives(model: nn.Module) -> bool:
+    """Whether some module keeps what it derives from its parameters, so that :func:`refresh` has something to do."""
+    return any(type(module).train is not nn.Module.train or _hooks(module) for module in model.modules())
+
+
 def refresh(model: nn.Module) -> None:
     """Let modules derive again what they derive from their parameters.
 
@@ -258,7 +287,6 @@ def refresh(model: nn.Module) -> None:
         model.train(not model.training)
     for module, training in modes:
         module.training = training
-        for hook in module._forward_pre_hooks.values():
-            if isinstance(hook, BasePruningMethod | WeightNorm):
-                with torch.no_grad():
-                    hook(module, ())
+        for hook in _hooks(module):
+            with torch.no_grad():
+                hook(module, ())

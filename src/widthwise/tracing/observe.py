@@ -118,9 +118,8 @@ def _watched(model: nn.Module, sites: Mapping[str, list[Site]], keep: Tensor, sm
         whole = small or out.shape[dim] != len(ids)
         samples.append(_sample(out, dim, None if whole else keep[ids].nonzero()[:, 0]))
 
-    for path in sites:
-        module = model.get_submodule(path)
-        if not isinstance(module, torch.jit.ScriptModule):
+    for path, module in model.named_modules(remove_duplicate=False):
+        if path in sites and not isinstance(module, torch.jit.ScriptModule):
             hooks.append(module.register_forward_hook(partial(note, path)))
     try:
         yield seen

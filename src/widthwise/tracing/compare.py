@@ -1,0 +1,130 @@
+"""Two networks made from one probe, compared: the small one, and the reference.
+
+The reference is the full network whose consumers have zero weights for the removed channels (what ``gated`` computes),
+which is exact whatever stands in between.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from widthwise.channels import Axis, ChannelGraph, Site, Subnet
+from widthwise.subnet.resize import resized_copy, tensors_of
+from widthwise.subnet.shared import SharedSubnet, SuperNet
+from widthwise.tracing.observe import observe, worst_difference
+from widthwise.tracing.probe import DOUBLE, Probe
+
+__all__ = ["Comparison", "breaks"]
+
+LENIENT = 1e-4
+"""Tolerance where a forward does not run in double precision."""
+
+LIKELY = 1e-2
+"""Up to here a difference may well be rounding, and is worth a look in double precision that can only say so."""
+
+
+@contextmanager
+def _silenced(probe: Probe, graph: ChannelGraph, kept: Mapping[Axis, Tensor]) -> Iterator[None]:
+    """The reference: the removed columns of each consumer are zero inside, and as before after.
+
+    In place, and drawn again after: copies of all weights would take their memory, and longer than a forward.
+    """
+    tensors = tensors_of(probe.model)
+    before: dict[str, Tensor] = {}
+    drawn: list[str] = []
+    try:
+        for (name, dim), role in graph.roles.items():
+            if role == "in" and (name, dim) in kept:
+                weight = tensors[name]
+                if probe.draws(name, weight):
+                    drawn.append(name)
+                elif name not in before:
+                    before[name], weight.data = weight.data, weight.data.clone()
+                _clear(weight.data, dim, kept[name, dim])
+        yield
+    finally:
+        for name in drawn:
+            probe.draw(name, tensors[name])
+        for name, data in before.items():
+            tensors[name].data = data
+
+
+def _clear(weight: Tensor, dim: int, but: Tensor) -> None:
+    """Set all positions along a dimension to zero, but for some, in place."""
+    kept = torch.zeros(weight.shape[dim], dtype=weight.dtype, device=weight.device)
+    kept.index_fill_(0, but.to(weight.device), 1)
+    if weight.is_contiguous():  # one long dimension, which is faster than many short ones
+        kept = kept.repeat_interleave(weight.stride(dim))
+        weight = weight.flatten(dim)
+    weight.mul_(kept.reshape([-1 if d == dim else 1 for d in range(weight.ndim)]))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How the small network of a sub-network is made, run and compared."""
+
+    network: SuperNet
+    """Of the probe."""
+    probe: Probe
+    sites: Mapping[str, list[Site]]
+    """Where the channels lie in what each module returns."""
+    copied: bool
+    """Whether the small one is what ``materialize`` makes, or the probe itself with slices and other sizes, which takes
+    a fraction of the time."""
+
+    def failure(self, subnet: Subnet) -> str | None:
+        """Why the sub-network is not what it should be; None if it is."""
+        try:
+            worst = self._difference(subnet, trains=self.probe.trains)
+            if worst > self.probe.tolerance > DOUBLE:  # rounding, or a choice (the best of many boxes) made otherwise?
+                worst = self._in_double(subnet, worst)
+        except Exception as error:
+            return breaks(error)
+        if worst <= self.probe.tolerance:
+            return None
+        return f"computes something else when pruned (relative difference {worst:.1e})"
+
+    def _difference(self, subnet: Subnet, *, trains: bool = False) -> float:
+        """How far the small network is from the reference, relative to what is compared.
+
+        One after the other, so that the memory of one of them, beside the probe's, is enough.
+        """
+        part = self.network.subnet(subnet)
+        with self._small(part) as model:
+            found = observe(self.probe, model, self.sites, subnet, small=True)
+            if trains:
+                self.probe.run_in_training(model)
+        del model
+        with _silenced(self.probe, self.network.graph, part.kept):
+            expected = observe(self.probe, self.probe.model, self.sites, subnet, found, small=False)
+        return worst_difference(found, expected)
+
+    @contextmanager
+    def _small(self, part: SharedSubnet) -> Iterator[nn.Module]:
+        """The small network. In a copy, parameters of which nothing is removed are the probe's own."""
+        if self.copied:
+            yield resized_copy(self.probe.model, part.parameters(), self.network.graph.sizes_of(part.subnet))
+        else:
+            with part.applied() as model:
+                yield model
+
+    def _in_double(self, subnet: Subnet, worst: float) -> float:
+        """Zero if double precision shows that the difference was rounding; the difference otherwise."""
+        if worst <= LIKELY:
+            with suppress(Exception), self.probe.in_double(by_module=True):
+                if self._difference(subnet) <= DOUBLE:
+                    return 0.0
+        try:
+            with self.probe.in_double(by_module=False):
+                exact = self._difference(subnet)
+                return 0.0 if exact <= DOUBLE else exact
+        except Exception:  # a forward that insists on single precision
+            return 0.0 if worst <= LENIENT else worst
+
+
+def breaks(error: Exception) -> str:
+    """What to say of a forward that no longer runs."""
+    return f"breaks the forward when pruned ({type(error).__name__}: {(str(error) or 'no message').splitlines()[0]})"
