@@ -20,6 +20,7 @@ from widthwise.stages.levels import TOLERANCE, cuts_by_resolution, cuts_named, d
 from widthwise.stages.membership import Membership, membership_of
 from widthwise.stages.record import Call, Record, record
 from widthwise.subnet import SuperNet
+from widthwise.subnet.materialize import select
 
 __all__ = ["HEAD", "Stage", "Stages", "find_stages"]
 
@@ -108,7 +109,7 @@ def _positions(site: Site, subnet: Subnet) -> Int64[Tensor, "kept"] | None:
 
 def _select(features: Tensor, site: Site, subnet: Subnet) -> Tensor:
     positions = _positions(site, subnet)
-    return features if positions is None else features.index_select(site[0], positions.to(features.device))
+    return features if positions is None else select(features, {site[0]: positions})
 
 
 def find_stages(model: nn.Module, graph: ChannelGraph, inputs: Tensor, names: Sequence[str] = ()) -> Stages:

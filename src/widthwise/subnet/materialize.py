@@ -11,7 +11,7 @@ from widthwise.channels.subnet import Subnet
 from widthwise.errors import SubnetMismatch
 from widthwise.subnet.resize import resized_copy, tensors_of
 
-__all__ = ["checked_tensors", "kept_positions", "materialize", "slice_axes"]
+__all__ = ["checked_tensors", "kept_positions", "materialize", "select", "slice_axes"]
 
 
 def checked_tensors(model: nn.Module, graph: ChannelGraph) -> dict[str, Tensor]:
@@ -47,24 +47,37 @@ def kept_positions(
 
 
 def slice_axes(tensor: Tensor, name: str, kept: Mapping[Axis, Tensor]) -> Tensor:
-    """The part of a tensor that a sub-network keeps; differentiable. The tensor itself if that is all of it.
+    """The part of a tensor that a sub-network keeps; differentiable. The tensor itself if that is all of it."""
+    return select(tensor, {dim: kept[name, dim] for dim in range(tensor.ndim) if (name, dim) in kept})
+
+
+def select(tensor: Tensor, positions: Mapping[int, Int64[Tensor, "_"]]) -> Tensor:
+    """These positions, ascending, of some dimensions; differentiable. The tensor itself where none are given.
 
     In one piece and in the tensor's memory format, as in a network of that size: a forward may rely on either, and
-    every operation would otherwise copy the part again.
+    every operation on the part would otherwise copy it again.
     """
-    part = tensor
-    axes = [(dim, positions) for dim in range(tensor.ndim) if (positions := kept.get((name, dim))) is not None]
-    for dim, positions in sorted(axes, key=lambda axis: len(axis[1]) / tensor.shape[axis[0]]):  # the least to copy
-        count, last = len(positions), int(positions[-1])
-        if int(positions[0]) + count - 1 == last:  # a run: a view instead of a copy
-            part = part.narrow(dim, int(positions[0]), count)
+    if not positions:
+        return tensor
+    layout = _layout(tensor)
+    order = [0, *range(2, tensor.ndim), 1] if layout in _CHANNELS_LAST.values() else list(range(tensor.ndim))
+    part = tensor.permute(order)  # contiguous: index_select returns what is
+    for dim in sorted(positions, key=lambda dim: len(positions[dim]) / tensor.shape[dim]):  # the least to copy
+        chosen, place = positions[dim], order.index(dim)
+        first, count = int(chosen[0]), len(chosen)
+        if first + count - 1 == int(chosen[-1]):  # a run: a view instead of a copy
+            part = part.narrow(place, first, count)
         else:
-            part = part.index_select(dim, positions.to(tensor.device))
-    return part.contiguous(memory_format=_layout(tensor)) if axes else part
+            part = part.index_select(place, chosen.to(tensor.device))
+    back = sorted(range(tensor.ndim), key=order.__getitem__)
+    return part.permute(back).contiguous(memory_format=layout)
+
+
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def _layout(tensor: Tensor) -> torch.memory_format:
-    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(tensor.ndim)
+    last = _CHANNELS_LAST.get(tensor.ndim)
     here = last is not None and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=last)
     return last if last is not None and here else torch.contiguous_format
 

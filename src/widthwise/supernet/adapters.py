@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from widthwise.channels import Subnet
 from widthwise.stages import Stages
+from widthwise.subnet.materialize import select
 
 __all__ = ["Adapters"]
 
@@ -44,7 +45,7 @@ class Adapters(nn.Module):
             return features
         weight, left = layer.weight, self._stages.left(index, subnet)
         if left is not None:
-            weight = weight.index_select(1, left.to(weight.device))
+            weight = select(weight, {1: left})
         if site[0] == 1 and features.ndim in _CONVOLUTIONS:
             window = (1,) * (features.ndim - 2)
             return _CONVOLUTIONS[features.ndim](features, weight.reshape(*weight.shape, *window), layer.bias)
