@@ -6,9 +6,8 @@ from pathlib import Path
 
 from jsonargparse import auto_cli
 from rich.console import Console
-from rich.table import Table as RichTable
 
-from benchmarks.report import Check, Table, page, page_path, write_page
+from benchmarks.report import page, page_path, show, write_page
 from benchmarks.speed import measure_all
 from benchmarks.subjects import SpeedConfig
 from widthwise.runs import describe_environment
@@ -27,19 +26,6 @@ def main(arguments: list[str] | None = None) -> Path:
     show(console, tables, checks)
     console.print(f"written to {path}", highlight=False)
     return path
-
-
-def show(console: Console, tables: list[Table], checks: list[Check]) -> None:
-    """Print what was measured."""
-    for table in tables:
-        shown = RichTable(*table.columns, title=table.title)
-        for row in table.rows:
-            shown.add_row(*row)
-        console.print(shown)
-    for check in checks:
-        console.print(
-            f"{'held' if check.held else 'DID NOT HOLD'}: {check.prediction}: {check.measured}", highlight=False
-        )
 
 
 if __name__ == "__main__":

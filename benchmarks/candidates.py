@@ -15,7 +15,7 @@ from benchmarks.subjects import SpeedConfig, Subject, subject
 from widthwise import load_data
 from widthwise.data import Split
 from widthwise.evaluate import accuracy, adaptive_bn
-from widthwise.methods.evaluators import AdaptiveBN
+from widthwise.methods.evaluators import AdaptiveBN, inherited
 
 __all__ = ["candidates", "forward_share"]
 
@@ -75,7 +75,7 @@ class _OurCandidates:
     def __init__(self, subject: Subject, calibration: Split, val: Split) -> None:
         self.clock, self.model, self._subject = ForwardClock(), subject.model, subject
         self._ranking = subject.graph.importance("l1")
-        self._evaluate = AdaptiveBN(subject.model, subject.graph, calibration, val)
+        self._evaluate = AdaptiveBN(inherited(subject.model, subject.graph), calibration, val)
 
     def judge(self) -> float:
         """The score of one candidate."""

@@ -1,15 +1,35 @@
-"""A dated Markdown page for the results of a benchmark."""
+"""The results of a benchmark: tables on the console, a Markdown page, and its figures."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table as RichTable
+
 from widthwise.runs import write_atomic
 
-__all__ = ["Check", "Table", "hardware_slug", "page", "page_path", "ratio", "write_page"]
+__all__ = [
+    "INK",
+    "Check",
+    "Table",
+    "drawn",
+    "hardware_slug",
+    "page",
+    "page_path",
+    "ratio",
+    "show",
+    "write_figures",
+    "write_page",
+]
+
+INK = ("#1b6ca8", "#d1495b", "#66a182", "#8d6a9f", "#e2a03f")
+"""Colours of the figures."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +67,19 @@ def ratio(ours: float, theirs: float) -> str:
     """How many times faster we are, from two durations: "3.1x", or "0.4x" where we are slower."""
     times = theirs / ours
     return f"{times:.0f}x" if times >= 10 else f"{times:.2g}x"
+
+
+def show(console: Console, tables: Sequence[Table], checks: Sequence[Check] = ()) -> None:
+    """Print what was measured."""
+    for table in tables:
+        shown = RichTable(*table.columns, title=table.title)
+        for row in table.rows:
+            shown.add_row(*row)
+        console.print(shown)
+    for check in checks:
+        console.print(
+            f"{'held' if check.held else 'DID NOT HOLD'}: {check.prediction}: {check.measured}", highlight=False
+        )
 
 
 def hardware_slug(environment: Mapping[str, Any]) -> str:
@@ -91,6 +124,34 @@ def write_page(path: Path, text: str) -> Path:
     """Put the page into its file, whole."""
     write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return path
+
+
+def drawn(data: Any, draw: Callable[[Any, list[Axes]], None], panels: int, size: tuple[float, float]) -> Figure:
+    """A figure of panels side by side.
+
+    Args:
+        data: what to show.
+        draw: given the data and the panels.
+        panels: how many.
+        size: width and height of the whole, in inches.
+    """
+    figure = Figure(figsize=size, layout="constrained")
+    axes = [figure.add_subplot(1, panels, place + 1) for place in range(panels)]
+    draw(data, axes)
+    for panel in axes:
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.grid(alpha=0.25)
+    return figure
+
+
+def write_figures(docs: Path, stem: str, figures: Mapping[str, tuple[Figure, str]]) -> list[str]:
+    """Save figures (with their captions, by name) as ``docs/figures/STEM_NAME.png``; returns the Markdown of each."""
+    links = []
+    for name, (figure, caption) in figures.items():
+        path = docs / "figures" / f"{stem}_{name}.png"
+        write_atomic(path, lambda temporary, f=figure: f.savefig(temporary, dpi=150))  # type: ignore[misc]
+        links.append(f"![{caption}](figures/{stem}_{name}.png)\n\n*{caption}*")
+    return links
 
 
 def _machine(environment: Mapping[str, Any]) -> str:

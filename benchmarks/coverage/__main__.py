@@ -54,9 +54,7 @@ def write(tasks: Sequence[Task], records: dict[str, dict[str, Any]], config: Cov
 
 
 def _missing(task: Task) -> dict[str, Any]:
-    entry = task.entry
-    start = {"tool": task.tool, "name": entry.name, "kind": entry.kind, "module": entry.module}
-    return {**start, "outcome": "missing", "why": "not measured"}
+    return {**task.facts, "outcome": "missing", "why": "not measured"}
 
 
 def _short(record: dict[str, Any]) -> dict[str, Any]:

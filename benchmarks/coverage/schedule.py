@@ -50,6 +50,11 @@ class Task:
         """Unique, for the journal."""
         return f"{self.tool} {self.entry.name}"
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """How every record begins."""
+        return {"tool": self.tool, "name": self.entry.name, "kind": self.entry.kind, "module": self.entry.module}
+
 
 def tasks_of(entries: Sequence[Entry], tools: Iterable[Tool]) -> list[Task]:
     """What there is to measure: peers are compared on classifiers only."""
@@ -120,10 +125,8 @@ def _write(
     journal: Journal, task: Task, versions: Mapping[str, str], record: dict[str, Any], config: CoverageConfig
 ) -> dict[str, Any]:
     """Append a record, with what it hangs on."""
-    entry = task.entry
-    whole = {"tool": task.tool, "name": entry.name, "kind": entry.kind, "module": entry.module, **record}
     limits = {"memory_gib": config.memory_gib, "minutes": minutes_of(config, task.tool), "threads": config.threads}
-    whole |= {"versions": dict(versions), "limits": limits}
+    whole = {**task.facts, **record, "versions": dict(versions), "limits": limits}
     journal.append({"key": task.key, "record": whole})
     return whole
 

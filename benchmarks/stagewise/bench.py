@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from benchmarks.experiments import at_most
 from benchmarks.stagewise.settings import StagewiseSettings
 from widthwise import Budget, CostModel, Subnet, WidthSpace, build_model, materialize, trace
 from widthwise.data import ImageData, Split
@@ -20,9 +21,8 @@ from widthwise.methods.stagewise import fresh
 from widthwise.parallel import ParallelConfig
 from widthwise.runs import write_atomic
 from widthwise.search import DivisionSettings, Log, SilentSearchReporter, Widths
-from widthwise.subnet import SuperNet
+from widthwise.subnet import Space, SuperNet
 from widthwise.supernet import (
-    MetaObjective,
     PruningNet,
     Sampler,
     SinglePathObjective,
@@ -78,9 +78,14 @@ class Bench:
         return self.task_of(self.model, Forgetful())
 
     @cached_property
+    def space(self) -> Space:
+        """The paper's 31 ratios of every width."""
+        return Stagewise().search_space(self.task.space)
+
+    @cached_property
     def sampler(self) -> Sampler:
         """Draws from the paper's 31 ratios."""
-        return Sampler(Stagewise().search_space(self.task.space))
+        return Sampler(self.space)
 
     def task_of(self, model: nn.Module, log: Log, training: str = "task") -> Task:
         """A search on some weights of the network, with trainings in a folder of that name."""
@@ -122,7 +127,7 @@ class Bench:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.settings.seed)
             generator = PruningNet(model, self.task.graph)
-        objective = MetaObjective(SuperNet(model, self.task.graph), generator, self.sampler)
+        objective = SinglePathObjective(SuperNet(model, self.task.graph), self.sampler, generator)
         self._trained("meta", model, self.settings.single_pass, objective)
         return generator.to(search_device()), model
 
@@ -207,8 +212,3 @@ class Bench:
         """The sub-network of the trained full network with the largest filters."""
         graph = self.full_task.graph
         return partial(graph.top, graph.importance("l1"))
-
-
-def at_most(split: Split, count: int | None, seed: int) -> Split:
-    """All of a split, or so many images of it."""
-    return split if count is None or count >= len(split) else split.subset(count, seed=seed)

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from statistics import fmean
 from typing import Any, Protocol
 
@@ -14,8 +13,8 @@ from torch import nn
 from benchmarks.stagewise.bench import Bench
 from benchmarks.stagewise.proxies import PROXIES
 from widthwise import accuracy, adaptive_bn, materialize
-from widthwise.methods.evaluators import CALIBRATION_BATCH, search_device
-from widthwise.supernet import Sampler, SubnetAccuracy, expected_accuracy
+from widthwise.methods.evaluators import CALIBRATION_BATCH, AdaptiveBN, inherited, search_device
+from widthwise.supernet import Sampler, expected_accuracy
 from widthwise.train import TrainConfig, fit
 
 __all__ = ["Expect", "FineTune", "Job", "Judge", "Key", "Scratch", "Train", "Worker", "text"]
@@ -109,8 +108,7 @@ class Scratch:
         bench = worker.bench
         small = bench.small(self.widths, self.seed)
         config = replace(bench.settings.scratch, seed=self.seed)
-        fit(small, bench.data.train, config, checkpoint=_checkpoint(bench, self.key))
-        return _measured(bench, small, self.widths, config)
+        return _trained(bench, self, small, config)
 
 
 @dataclass(frozen=True)
@@ -131,8 +129,7 @@ class FineTune:
         task, config = bench.full_task, replace(bench.settings.finetune, seed=self.seed)
         small = materialize(task.model, task.graph, bench.by_l1(torch.tensor(self.widths)))
         adaptive_bn(small, bench.calibration.batches(CALIBRATION_BATCH))
-        fit(small, bench.data.train, config, checkpoint=_checkpoint(bench, self.key))
-        return _measured(bench, small, self.widths, config)
+        return _trained(bench, self, small, config)
 
 
 @dataclass(frozen=True)
@@ -169,7 +166,7 @@ class Expect:
         """Random networks of its own space; and of the coarsest one, whose networks every space has."""
         bench = worker.bench_of(self.model)
         model, sampler = bench.single_path(self.candidates, self.epochs)
-        judge = SubnetAccuracy.inherited(model, bench.task.graph, bench.calibration, bench.judge_val)
+        judge = AdaptiveBN(inherited(model, bench.task.graph), bench.calibration, bench.judge_val)
         spaces = {"own": sampler, "common": coarsest(bench)}
         value: Value = {}
         for name, drawn in spaces.items():
@@ -181,9 +178,8 @@ class Expect:
 
 def coarsest(bench: Bench) -> Sampler:
     """Two widths per layer, the narrowest and the full one."""
-    space = bench.method("inplace").search_space(bench.task.space)
-    ends = tuple(torch.stack([c[0], c[-1]]).unique() for c in space.choices)
-    return Sampler(replace(space, choices=ends))
+    ends = tuple(torch.stack([c[0], c[-1]]).unique() for c in bench.space.choices)
+    return Sampler(replace(bench.space, choices=ends))
 
 
 def text(widths: Key) -> str:
@@ -191,15 +187,14 @@ def text(widths: Key) -> str:
     return "-".join(map(str, widths))
 
 
-def _checkpoint(bench: Bench, key: str) -> Path:
-    return bench.out / "trainings" / f"{key.replace('/', '_')}.pt"
-
-
-def _measured(bench: Bench, small: nn.Module, widths: Key, config: TrainConfig) -> Value:
+def _trained(bench: Bench, job: Scratch | FineTune, small: nn.Module, config: TrainConfig) -> Value:
+    """Train the job's network, from its checkpoint if there is one, and measure it."""
     data, cost = bench.data, bench.task.cost
+    checkpoint = bench.out / "trainings" / f"{job.key.replace('/', '_')}.pt"
+    fit(small, data.train, config, checkpoint=checkpoint)
     small.to(search_device())
     look = partial(accuracy, small, precision=config.precision, channels_last=config.channels_last)
-    row = torch.tensor([widths])
+    row = torch.tensor([job.widths])
     macs, params = int(cost.macs(row)[0]), int(cost.params(row)[0])
     test = look(data.test) if data.test is not None else None
     return {"val": look(data.val), "test": test, "macs": macs, "params": params}

@@ -8,6 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from benchmarks.experiments import results_of, sizes_of
 from benchmarks.stagewise.bench import Bench
 from benchmarks.stagewise.jobs import Job, Worker
 from benchmarks.stagewise.settings import StagewiseSettings
@@ -47,9 +48,7 @@ class Lab:
         self._recruit = Recruit(settings, data, out)
         alone = settings.workers == 0
         self.bench = self._recruit().bench if alone else Bench(settings, data, out, settings.model)
-        self.results: dict[str, Value] = {
-            event["key"]: event["value"] for event in journal.events if event.get("event") == "result"
-        }
+        self.results: dict[str, Value] = results_of(journal.events)
 
     def run(self, jobs: Sequence[Job]) -> list[Value]:
         """The value of each job; those without a record are done side by side, in this order."""
@@ -85,6 +84,5 @@ class Lab:
 @contextmanager
 def opened(settings: StagewiseSettings, data: ImageData, out: Path, say: Callable[[str], None]) -> Iterator[Lab]:
     """The experiment in its folder, which holds one configuration and goes on where it was cut."""
-    sizes = {"train": len(data.train), "val": len(data.val), "classes": data.num_classes}
-    with RunFolder.open(out, {**settings.identity(), "images": sizes}) as folder:
+    with RunFolder.open(out, {**settings.identity(), "images": sizes_of(data)}) as folder:
         yield Lab(settings, data, out, folder.journal, say)

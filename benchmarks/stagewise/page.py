@@ -1,7 +1,7 @@
 """The page and its figures, from the journal: nothing on it that is not in a record."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -9,14 +9,13 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.report import page, write_page
-from benchmarks.stagewise.summary import PROXIES, Results, summarise
+from benchmarks.experiments import results_of
+from benchmarks.report import INK, drawn, page, write_figures, write_page
+from benchmarks.stagewise.summary import PROXIES, summarise
 from benchmarks.stagewise.tables import checks_of, tables_of
-from widthwise.runs import read_events, read_json, write_atomic
+from widthwise.runs import read_events, read_json
 
 __all__ = ["figures_of", "write"]
-
-INK = ("#1b6ca8", "#d1495b", "#66a182", "#8d6a9f", "#e2a03f")
 
 SHOWN = ("stagewise", "slimmable", "meta", "adaptive_bn")
 """The proxies that have a figure."""
@@ -24,16 +23,10 @@ SHOWN = ("stagewise", "slimmable", "meta", "adaptive_bn")
 
 def write(run: Path, docs: Path) -> Path:
     """Write ``stagewise_MODEL.md`` and its figures into a folder, from the run's journal; returns the page's path."""
-    results: Results = {
-        event["key"]: event["value"] for event in read_events(run / "journal.jsonl") if event.get("event") == "result"
-    }
+    results = results_of(read_events(run / "journal.jsonl"))
     config, environment = read_json(run / "config.json"), read_json(run / "environment.json")[-1]
     summary, stem = summarise(results, config["resamples"]), f"stagewise_{config['model']}"
-    links = []
-    for name, (figure, caption) in figures_of(summary).items():
-        path = docs / "figures" / f"{stem}_{name}.png"
-        write_atomic(path, lambda temporary, f=figure: f.savefig(temporary, dpi=150))  # type: ignore[misc]
-        links.append(f"![{caption}](figures/{stem}_{name}.png)\n\n*{caption}*")
+    links = write_figures(docs, stem, figures_of(summary))
     title = f"Stage-wise pruning of {config['model']} at {config['budget']:.0%} of the MACs"
     command = "python -m benchmarks.stagewise all --data ... --settings ... --out ..."
     text = page(title, command, environment, tables_of(summary), checks_of(summary))
@@ -62,23 +55,15 @@ def figures_of(summary: Mapping[str, Any]) -> dict[str, tuple[Figure, str]]:
     for name, title in titles.items():
         if summary["ranking"][name] is not None:
             caption = f"{title}: each proxy against test accuracy after training from scratch"
-            figures[f"ranking_{name}"] = (_drawn(summary["ranking"][name], _ranking, len(SHOWN)), caption)
+            size = (3.4 * len(SHOWN), 3.6)
+            figures[f"ranking_{name}"] = (drawn(summary["ranking"][name], _ranking, len(SHOWN), size), caption)
     if summary["expectation"]:
         caption = "Accuracy of random sub-networks without training of their own, and widths per layer"
-        figures["expectation"] = (_drawn(summary["expectation"], _expectation, 2), caption)
+        figures["expectation"] = (drawn(summary["expectation"], _expectation, 2, (6.8, 3.6)), caption)
     if summary["result"]:
-        figures["result"] = (_drawn(summary["result"], _result, 1), "Test accuracy by seed, and the means")
+        caption = "Test accuracy by seed, and the means"
+        figures["result"] = (drawn(summary["result"], _result, 1, (6, 3.6)), caption)
     return figures
-
-
-def _drawn(data: Any, draw: Callable[[Any, Sequence[Axes]], None], panels: int) -> Figure:
-    figure = Figure(figsize=(6 if panels == 1 else 3.4 * panels, 3.6), layout="constrained")
-    axes = [figure.add_subplot(1, panels, place + 1) for place in range(panels)]
-    draw(data, axes)
-    for panel in axes:
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.grid(alpha=0.25)
-    return figure
 
 
 def _ranking(found: Mapping[str, Any], axes: Sequence[Axes]) -> None:

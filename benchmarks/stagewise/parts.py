@@ -20,7 +20,7 @@ from widthwise.methods.stagewise import StoredFor, stage_problem
 from widthwise.parallel import workers
 from widthwise.runs import Journal
 from widthwise.search import Division, StageLosses, divide, project, uniform_widths
-from widthwise.search.divide import How
+from widthwise.search.division import How
 
 __all__ = ["DIVISIONS", "PARTS", "fixed_networks", "mixed_networks", "network_names", "winner"]
 
@@ -62,8 +62,7 @@ def fixed_networks(lab: Lab) -> list[Key]:
 
 def _drawn(lab: Lab, shares: Iterator[float], seed: int) -> Iterator[Key]:
     """Random widths, each scaled onto its share of the multiply-adds."""
-    task, spreads = lab.bench.task, lab.settings.spreads
-    space = lab.bench.method("inplace").search_space(task.space)
+    task, space, spreads = lab.bench.task, lab.bench.space, lab.settings.spreads
     generator = torch.Generator().manual_seed(seed)
     for index, share in enumerate(shares):
         noise = torch.randn(1, len(space.choices), generator=generator, dtype=torch.float64)
@@ -87,8 +86,7 @@ def _different(networks: Iterator[Key]) -> Iterator[Key]:
 def network_names(lab: Lab) -> dict[str, Key]:
     """The networks that need no search."""
     task = lab.bench.task
-    space = lab.bench.method("inplace").search_space(task.space)
-    return {"full": _key(task.space.full), "uniform": _key(uniform_widths(space, task.limits))}
+    return {"full": _key(task.space.full), "uniform": _key(uniform_widths(lab.bench.space, task.limits))}
 
 
 def result(lab: Lab) -> None:
@@ -144,7 +142,7 @@ def _divided(lab: Lab, how: How, seed: int) -> dict[str, Any]:
     bench = lab.bench
     settings = replace(bench.method("inplace").division, how=how, seed=seed)
     objective = bench.stagewise("inplace")
-    problem = stage_problem(bench.task, objective.stages, bench.method("inplace").search_space(bench.task.space))
+    problem = stage_problem(bench.task, objective.stages, bench.space)
     stored = StoredFor(objective, bench.search_images, lab.settings.search_batch)
     with lab.searching(f"division-{how}-{seed}") as log:
         with workers(bench.parallel(), stored) as pool:

@@ -1,16 +1,17 @@
 """Quick judgements of a sub-network by a super-net, each a function of its widths (the paper's figure 4)."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 
 from benchmarks.stagewise.bench import Bench
 from widthwise import Subnet
-from widthwise.methods.evaluators import search_device
+from widthwise.methods.evaluators import AdaptiveBN, Build, inherited, search_device
 from widthwise.methods.stagewise import StoredFor
 from widthwise.search import Widths
-from widthwise.supernet import StagewiseObjective, SubnetAccuracy
+from widthwise.supernet import StagewiseObjective, stored_features
 
 __all__ = ["PROXIES"]
 
@@ -36,30 +37,27 @@ def _by_stages(bench: Bench) -> Callable[[Key], Value]:
 
 def _variances(bench: Bench, objective: StagewiseObjective) -> list[float]:
     """Of each stage's targets, over images, positions and channels."""
-    model = objective.network.model
     images = bench.search_images[: bench.settings.search_batch].to(search_device())
-    with torch.no_grad(), objective.stages.features(model) as found:
-        outputs = model(images)
-    return [float(target.var()) for target in objective.targets([images, *found, outputs], images)]
+    return [float(target.var()) for target in stored_features(objective, [images])[0].targets]
 
 
-def _by(judge: Callable[[Subnet], float], subnet: Callable[[Widths], Subnet]) -> Callable[[Key], Value]:
+def _by(bench: Bench, build: Build, subnet: Callable[[Widths], Subnet]) -> Callable[[Key], Value]:
+    """The accuracy of a sub-network without any training of its own."""
+    judge = AdaptiveBN(build, bench.calibration, bench.judge_val)
     return lambda widths: {"score": judge(subnet(torch.tensor(widths)))}
 
 
 def _by_slimmable(bench: Bench) -> Callable[[Key], Value]:
-    judge = SubnetAccuracy.inherited(bench.slimmable, bench.task.graph, bench.calibration, bench.judge_val)
-    return _by(judge, bench.sampler.of)
+    return _by(bench, inherited(bench.slimmable, bench.task.graph), bench.sampler.of)
 
 
 def _by_meta(bench: Bench) -> Callable[[Key], Value]:
     generator, model = bench.meta
-    return _by(SubnetAccuracy.generated(generator, model, bench.calibration, bench.judge_val), bench.sampler.of)
+    return _by(bench, partial(generator.materialize, model), bench.sampler.of)
 
 
 def _by_adaptive_bn(bench: Bench) -> Callable[[Key], Value]:
-    judge = SubnetAccuracy.inherited(bench.full, bench.full_task.graph, bench.calibration, bench.judge_val)
-    return _by(judge, bench.by_l1)
+    return _by(bench, inherited(bench.full, bench.full_task.graph), bench.by_l1)
 
 
 PROXIES: dict[str, Callable[[Bench], Callable[[Key], Value]]] = {

@@ -1,9 +1,10 @@
 """Settings of the stage-wise experiments, by name: ``cpu``, ``accelerator``, ``tiny``."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from benchmarks.experiments import identity
 from widthwise.errors import ConfigError
 from widthwise.evaluate import Precision
 from widthwise.train import TrainConfig
@@ -126,8 +127,7 @@ class StagewiseSettings:
 
     def identity(self) -> dict[str, Any]:
         """What decides a single result, as JSON data; how many results there are may grow."""
-        values = {name: value for name, value in asdict(self).items() if name not in _FREE}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        return identity(self, _FREE)
 
 
 def cpu() -> StagewiseSettings:

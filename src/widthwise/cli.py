@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
-from dataclasses import replace
+from dataclasses import asdict, replace
 from inspect import signature
 from json import dumps
 from pathlib import Path
@@ -153,17 +153,13 @@ def evaluate(run: Path, data: str | None = None, data_options: DataConfig | None
     if data is None and saved is None:
         raise ConfigError(f"{run} was not made by `widthwise prune`, so it does not say on which data; add --data.")
     source = data if data is not None else saved.data
-    images = load_data(source, **_options(data_options or (DataConfig() if saved is None else saved.data_options)))
+    images = load_data(source, **asdict(data_options or (DataConfig() if saved is None else saved.data_options)))
     small = load(run)
     graph = trace(small, images.example())
     figures = measure(small, graph.subnet(), CostModel(graph), images)
     before = read_json(paths.path / "result.json")["before"]
     latency = {int(batch): ms for batch, ms in before.pop("latency_ms").items()}
     Console().print(comparison_table({"before": Figures(**before, latency_ms=latency), "after": figures}))
-
-
-def _options(config: DataConfig) -> dict[str, Any]:
-    return {name: getattr(config, name) for name in config.__dataclass_fields__}
 
 
 def _shape(model: str, network: torch.nn.Module, shape: str | None) -> tuple[int, ...]:

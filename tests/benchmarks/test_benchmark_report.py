@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.fnnp_summary import summarise
-from benchmarks.fnnp_tables import tables_of
+from benchmarks.fnnp.summary import summarise
+from benchmarks.fnnp.tables import tables_of
 from benchmarks.measure import ForwardClock, Timing, alternate, count_macs, ready
 from benchmarks.report import Check, Table, hardware_slug, page, page_path, ratio, write_page
 from torch import nn

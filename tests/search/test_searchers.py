@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from search_memory import Memory
 
 from widthwise.cost import Limits
 from widthwise.errors import CorruptRun
@@ -17,16 +18,6 @@ SEARCHERS: dict[str, Make] = {
     "random": lambda space, limits, seed: RandomRates(space, limits, max_rate=0.9, seed=seed, batch=7),
     "evolution": lambda space, limits, seed: Evolution(space, limits, generation=6, parents=3, seed=seed),
 }
-
-
-class Memory:
-    """A log without a file."""
-
-    def __init__(self, events=()) -> None:
-        self.events = tuple(events)
-
-    def append(self, event) -> None:
-        self.events = (*self.events, dict(event))
 
 
 def score(widths) -> float:

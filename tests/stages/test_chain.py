@@ -181,7 +181,70 @@ class Skips(nn.Module):
         return logits
 
 
-def test_no_chain() -> None:
+def test_no_chain(monkeypatch: pytest.MonkeyPatch) -> None:
     model, images = Skips().eval(), torch.randn(2, 3, 8, 8)
+    graph = trace(model, images)
+    runs: list[Tensor] = []
+    forward = model.a.forward
+    monkeypatch.setattr(model.a, "forward", lambda x: runs.append(x) or forward(x))
     with pytest.raises(NoStages, match="one feature map alone"):
-        find_stages(model, trace(model, images), images)
+        find_stages(model, graph, images)
+    assert len(runs) == 2, "one pass for the record, one for all candidates"
+
+
+class Early(nn.Module):
+    """Returns its first feature map beside its scores, one of which is never chosen."""
+
+    def __init__(self, early: bool) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.c, self.d = nn.Conv2d(8, 6, 3, 2, 1), nn.Conv2d(6, 7, 3, padding=1)
+        self.out, self.early = nn.Linear(7, 4), early
+
+    def forward(self, x: Tensor) -> object:
+        first = self.a(x).relu()
+        scores = self.out(self.d(self.c(self.b(first).relu()).relu()).relu().mean((2, 3)))
+        scores = scores.masked_fill(torch.arange(4) == 1, -float("inf"))
+        return (scores, first) if self.early else scores
+
+
+def test_an_output_from_in_front_of_a_cut_is_infinitely_different_and_equal_infinite_scores_are_not() -> None:
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, 8, 8)
+    for early in (False, True):
+        model = Early(early).eval()
+        graph = trace(model, images)
+        if early:
+            with pytest.raises(NoStages, match="the outputs differ by inf"):
+                find_stages(model, graph, images, ("b",))
+        else:
+            assert find_stages(model, graph, images, ("b", "d")).names == ("b", "d")
+
+
+class Listens(nn.Module):
+    """Looks up a bias when it is told its mode, and drops it in training, as LeViT's attention does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias, self.found = nn.Parameter(torch.randn(())), None
+
+    def train(self, mode: bool = True) -> "Listens":
+        super().train(mode)
+        self.found = None if mode else self.bias.detach().clone()
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + (self.bias if self.training else self.found)
+
+
+def test_modules_that_listen_for_the_mode_are_told() -> None:
+    torch.manual_seed(0)
+    blocks = [nn.Sequential(nn.Conv2d(c, 8, 3, padding=1), nn.Conv2d(8, 6, 3, 2, 1), Listens()) for c in (3, 6)]
+    model, images = nn.Sequential(*blocks).eval(), torch.randn(2, 3, 8, 8)
+    graph = trace(model, images)
+    nn.init.ones_(blocks[0][2].bias)
+    for mode in (True, False):
+        model.train(mode)
+        assert find_stages(model, graph, images, ("0", "1")).names == ("0", "1")
+        assert all(module.training is mode for module in model.modules())
+    assert float(blocks[0][2].found) == 1.0

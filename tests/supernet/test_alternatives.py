@@ -10,7 +10,7 @@ from widthwise import ChannelGraph, WidthSpace, build_model, load_data, material
 from widthwise.evaluate import accuracy, adaptive_bn
 from widthwise.subnet import SuperNet
 from widthwise.subnet.materialize import kept_positions
-from widthwise.supernet import MetaObjective, PruningNet, Sampler, SlimmableObjective
+from widthwise.supernet import PruningNet, Sampler, SinglePathObjective, SlimmableObjective
 from widthwise.train import TrainConfig, fit
 from widthwise.train.objective import Objective, Step
 
@@ -83,7 +83,7 @@ def test_generated_weights_start_at_the_model_and_hang_on_the_widths() -> None:
 def test_a_step_of_meta_pruning_reaches_the_generators_of_the_kept_weights_only() -> None:
     model, graph, sampler, images, labels = small()
     generator = PruningNet(model, graph).double()
-    objective = MetaObjective(SuperNet(model, graph), generator, sampler)
+    objective = SinglePathObjective(SuperNet(model, graph), sampler, generator)
     stepped(objective, model, images, labels, 3)
     subnet = sampler.layerwise(3)
     kept = kept_positions(graph, subnet)
@@ -108,7 +108,9 @@ def test_both_train_sub_networks_through_the_one_loop() -> None:
         sampler, network = Sampler(SPACE.of(graph)), SuperNet(model, graph)
         generator = PruningNet(model, graph)
         objective: Objective = (
-            SlimmableObjective(network, sampler) if kind == "slimmable" else MetaObjective(network, generator, sampler)
+            SlimmableObjective(network, sampler)
+            if kind == "slimmable"
+            else SinglePathObjective(network, sampler, generator)
         )
         fit(model, images.train, config, objective=objective)
         subnet = sampler.uniform(1)

@@ -9,8 +9,9 @@ from torch.nn import functional as F
 from widthwise import Subnet, WidthSpace, accuracy, adaptive_bn, build_model, load_data, materialize, trace
 from widthwise.errors import ConfigError
 from widthwise.evaluate.modes import autocast
+from widthwise.methods.evaluators import AdaptiveBN, inherited
 from widthwise.subnet import SuperNet
-from widthwise.supernet import PruningNet, Sampler, SinglePathObjective, SubnetAccuracy, expected_accuracy
+from widthwise.supernet import PruningNet, Sampler, SinglePathObjective, expected_accuracy
 from widthwise.train import Step, TrainConfig, fit
 
 SPACE = WidthSpace(ratios=(0.25, 0.5, 1.0))
@@ -52,6 +53,14 @@ def test_a_step_trains_the_drawn_sub_network_alone() -> None:
         torch.testing.assert_close(mine.grad.norm(), theirs.grad.norm(), msg=name)
 
 
+def test_a_checkpoint_is_of_shared_or_of_generated_weights() -> None:
+    _, model, graph = digits()
+    network, sampler = SuperNet(model, graph), Sampler(SPACE.of(graph))
+    generator = PruningNet(model, graph, hidden=5)
+    assert SinglePathObjective(network, sampler).describe() == {"objective": "single_path"}
+    assert SinglePathObjective(network, sampler, generator).describe() == {"objective": "meta", "hidden": 5}
+
+
 def test_the_accuracy_is_that_of_the_recalibrated_small_network() -> None:
     data, model, graph = digits()
     subnet = Sampler(SPACE.of(graph)).layerwise(1)
@@ -59,12 +68,12 @@ def test_the_accuracy_is_that_of_the_recalibrated_small_network() -> None:
     small = materialize(model, graph, subnet)
     adaptive_bn(small, calibration.batches(250))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    assert SubnetAccuracy.inherited(model, graph, calibration, data.val)(subnet) == accuracy(small, data.val)
+    assert AdaptiveBN(inherited(model, graph), calibration, data.val)(subnet) == accuracy(small, data.val)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     generator = PruningNet(model, graph)
     for layer in generator.generators:
         torch.nn.init.zeros_(layer[-1].weight)  # so that it generates the model's own weights
-    generated = SubnetAccuracy.generated(generator, model, calibration, data.val)
+    generated = AdaptiveBN(partial(generator.materialize, model), calibration, data.val)
     assert generated(subnet) == accuracy(small, data.val)
 
 
@@ -85,7 +94,7 @@ def test_the_expectation_is_the_mean_over_random_sub_networks() -> None:
 def test_training_raises_the_expectation() -> None:
     data, model, graph = digits()
     sampler = Sampler(SPACE.of(graph))
-    judge = SubnetAccuracy.inherited(model, graph, data.train.subset(300, seed=0), data.val)
+    judge = AdaptiveBN(inherited(model, graph), data.train.subset(300, seed=0), data.val)
     before = expected_accuracy(judge, sampler, 4).mean
     config = TrainConfig(epochs=3, batch_size=64, lr=0.1)
     fit(model, data.train, config, objective=SinglePathObjective(SuperNet(model, graph), sampler))

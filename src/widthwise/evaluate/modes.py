@@ -44,16 +44,24 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Puts every module into evaluation mode, and each back into its own mode afterwards.
 
-    The flags are written directly: `nn.Module.train` reaches every child and may be overridden.
+    Modules with a `train` of their own are told of both changes (some look up attention biases then). Whatever they
+    make of it (frozen norms), the flags themselves are written directly.
     """
     flags = [(module, module.training) for module in model.modules()]
+    listens = any(type(module).train is not nn.Module.train for module, _ in flags)
+    before = model.training
     try:
-        for module, _ in flags:
-            module.training = False
+        _switch(model, [(module, False) for module, _ in flags], mode=False if listens else None)
         yield
     finally:
-        for module, flag in flags:
-            module.training = flag
+        _switch(model, flags, mode=before if listens else None)
+
+
+def _switch(model: nn.Module, flags: list[tuple[nn.Module, bool]], mode: bool | None) -> None:
+    if mode is not None:
+        model.train(mode)
+    for module, flag in flags:
+        module.training = flag
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Quick judgements of a sub-network before it is trained (FNNP, section 3 and figure 3)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, Protocol, runtime_checkable
@@ -16,14 +17,19 @@ from widthwise.train import TrainConfig, fit
 __all__ = [
     "CALIBRATION_BATCH",
     "AdaptiveBN",
+    "Build",
     "Evaluator",
     "EvaluatorName",
     "GlobalBN",
     "ShortTraining",
+    "inherited",
     "search_device",
 ]
 
 EvaluatorName = Literal["global_bn", "adaptive_bn", "short_training"]
+
+Build = Callable[[Subnet], nn.Module]
+"""Makes a sub-network as a module of its own, which is judged where it lies: its statistics and weights may change."""
 
 
 @runtime_checkable
@@ -45,27 +51,33 @@ def search_device() -> torch.device:
     return accelerator if accelerator is not None else torch.device("cpu")
 
 
+def inherited(model: nn.Module, graph: ChannelGraph) -> Build:
+    """Sub-networks with slices of a model's weights, on the :func:`search_device`."""
+
+    def build(subnet: Subnet) -> nn.Module:
+        return materialize(model, graph, subnet).to(search_device())
+
+    return build
+
+
 @dataclass(frozen=True)
 class GlobalBN:
     """Accuracy with the batch-norm statistics of the full network (the paper's PBN)."""
 
-    model: nn.Module
-    graph: ChannelGraph
+    build: Build
     val: Split
     precision: Precision = "fp32"
 
     def __call__(self, subnet: Subnet) -> float:
         """Top-1 on the validation images, in [0, 1]."""
-        small = materialize(self.model, self.graph, subnet).to(search_device())
-        return accuracy(small, self.val, precision=self.precision)
+        return accuracy(self.build(subnet), self.val, precision=self.precision)
 
 
 @dataclass(frozen=True)
 class AdaptiveBN:
     """Accuracy with batch-norm statistics recomputed for the sub-network (the paper's ABN)."""
 
-    model: nn.Module
-    graph: ChannelGraph
+    build: Build
     calibration: Split
     """A few training images."""
     val: Split
@@ -73,7 +85,7 @@ class AdaptiveBN:
 
     def __call__(self, subnet: Subnet) -> float:
         """Top-1 on the validation images, in [0, 1]."""
-        small = materialize(self.model, self.graph, subnet).to(search_device())
+        small = self.build(subnet)
         adaptive_bn(small, self._batches, precision=self.precision)
         return accuracy(small, self.val, precision=self.precision)
 
@@ -88,14 +100,13 @@ class AdaptiveBN:
 class ShortTraining:
     """Accuracy after a short fine-tuning of the sub-network."""
 
-    model: nn.Module
-    graph: ChannelGraph
+    build: Build
     train: Split
     val: Split
     config: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=1, lr=0.01))
 
     def __call__(self, subnet: Subnet) -> float:
         """Top-1 on the validation images, in [0, 1]."""
-        small = materialize(self.model, self.graph, subnet).to(search_device())
+        small = self.build(subnet)
         fit(small, self.train, self.config)
         return accuracy(small, self.val, precision=self.config.precision)

@@ -16,7 +16,7 @@ from widthwise.channels.importance import Importance
 from widthwise.errors import ConfigError
 from widthwise.evaluate import Precision
 from widthwise.methods.base import Found, Task
-from widthwise.methods.evaluators import AdaptiveBN, Evaluator, EvaluatorName, GlobalBN, ShortTraining
+from widthwise.methods.evaluators import AdaptiveBN, Evaluator, EvaluatorName, GlobalBN, ShortTraining, inherited
 from widthwise.search import Evolution, RandomRates, Searcher, best_first, run_search
 from widthwise.train import TrainConfig
 
@@ -91,15 +91,14 @@ class FNNP:
             return RandomRates(task.space, task.limits, max_rate=self.max_rate, seed=self.seed)
         return Evolution(task.space, task.limits, max_rate=self.max_rate, seed=self.seed)
 
-    def make_evaluator(self, task: Task, name: EvaluatorName | None = None) -> Evaluator:
-        """The evaluator of these settings, or another one on the same images."""
-        name = name or self.evaluator
-        train, val = task.data.train, task.data.val
+    def make_evaluator(self, task: Task) -> Evaluator:
+        """How candidates are judged."""
+        build, train, val = inherited(task.model, task.graph), task.data.train, task.data.val
         if self.validation_images is not None and self.validation_images < len(val):
             val = val.subset(self.validation_images, seed=self.seed)
-        if name == "global_bn":
-            return GlobalBN(task.model, task.graph, val, self.precision)
-        if name == "short_training":
-            return ShortTraining(task.model, task.graph, train, val, replace(self.short_training, seed=self.seed))
+        if self.evaluator == "global_bn":
+            return GlobalBN(build, val, self.precision)
+        if self.evaluator == "short_training":
+            return ShortTraining(build, train, val, replace(self.short_training, seed=self.seed))
         calibration = train.subset(min(self.calibration_images, len(train)), seed=self.seed)
-        return AdaptiveBN(task.model, task.graph, calibration, val, self.precision)
+        return AdaptiveBN(build, calibration, val, self.precision)

@@ -5,17 +5,16 @@ network's features are the input and the target of every stage, so each stage ha
 them, and can be searched by itself.
 
 Where we differ by default, and why: the division of the budget over the stages is solved exactly from the losses that
-were looked at (``division="knapsack"``), instead of by the paper's evolution over evolutions (``"evolution"``);
+were looked at (``division.how="knapsack"``), instead of by the paper's evolution over evolutions (``"evolution"``);
 docs/stagewise.md has both side by side.
 """
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +25,7 @@ from widthwise.errors import ConfigError
 from widthwise.evaluate.modes import placement
 from widthwise.methods.base import Found, Task
 from widthwise.methods.evaluators import search_device
-from widthwise.parallel import ParallelConfig, Pool, workers
+from widthwise.parallel import ParallelConfig, workers
 from widthwise.search import (
     DivisionSettings,
     RichDivisionReporter,
@@ -149,12 +148,12 @@ class Stagewise:
         reporter = RichDivisionReporter() if task.trainer.progress else SilentDivisionReporter()
         start = perf_counter()
         with workers(self.parallel, stored) as pool:
-            losses = StageLosses(problem, partial(_evaluated, pool), task.log, on_loss=reporter.loss)
+            losses = StageLosses(problem, pool.map, task.log, on_loss=reporter.loss)
             division = divide(losses, self.division, reporter=reporter)
             widths = fill(problem.allowed, task.limits, division.widths)
-            final = losses_of(losses, widths)
+            final = losses.of(widths)
         found = {"losses": list(division.losses), "gap": division.gap, "genes": division.genes}
-        filled = {"widths": widths.tolist(), "losses": final}
+        filled = {"widths": widths.tolist(), "losses": list(final)}
         task.log.append({"event": "division", "stages": list(stages.names), "found": found, "filled": filled})
         trial = Trial(0, widths, -sum(final), perf_counter() - start)
         parent = objective.network.model
@@ -184,7 +183,7 @@ class Stagewise:
             return None
         if self.teacher == GIVEN:
             return Teacher(copy.deepcopy(task.model), stages, stages)
-        options: dict[str, Any] = {**input_options(self.teacher, example.shape[1])}
+        options = input_options(self.teacher, example.shape[1])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             model = build_model(
@@ -218,17 +217,6 @@ class StoredFor:
             batches = (*batches[:-2], torch.cat(batches[-2:]))
         loss = StageLoss(self.objective, stored_features(self.objective, batches))
         return lambda task: loss(*task)
-
-
-def losses_of(losses: StageLosses, widths: Widths) -> list[float]:
-    """The loss of each stage of one network."""
-    genes = [(stage, tuple(widths[list(own)].tolist())) for stage, own in enumerate(losses.problem.own)]
-    losses.ask(genes)
-    return [losses.loss(stage, gene) for stage, gene in genes]
-
-
-def _evaluated(pool: Pool[tuple[int, Widths], float], genes: list[tuple[int, Widths]]) -> Iterable[tuple[int, float]]:
-    return pool.map(genes)
 
 
 def stage_problem(task: Task, stages: Stages, space: Space) -> StageProblem:

@@ -1,8 +1,7 @@
 """What a recipe is: every setting of an experiment, from names to a finished run."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -52,9 +51,8 @@ class Recipe:
             run: the run folder; nothing is kept without one.
             progress: show bars.
         """
-        options = {f.name: getattr(self.data_options, f.name) for f in fields(self.data_options)}
-        images = load_data(self.data, **options)
-        shape: dict[str, Any] = {**input_options(self.model, images.input_shape[0])}
+        images = load_data(self.data, **asdict(self.data_options))
+        shape = input_options(self.model, images.input_shape[0])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             model = build_model(self.model, num_classes=images.num_classes, weights=self.weights, **shape)

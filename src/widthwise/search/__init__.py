@@ -1,28 +1,36 @@
-"""Which strategies to try: searchers that are asked and told, and know no network."""
+"""Which strategies to try: searchers that are asked and told, and know no network; a budget divided over stages."""
 
 from widthwise.search.base import Searcher, Widths
-from widthwise.search.breeding import EvolutionSettings
-from widthwise.search.divide import Division, DivisionSettings, divide
-from widthwise.search.evolution import Evolution
-from widthwise.search.knapsack import Choice, solve_knapsack
-from widthwise.search.loop import Log, Trial, best_first, run_search
-from widthwise.search.progress import (
+from widthwise.search.division import (
+    Archive,
+    BestGene,
+    Choice,
+    Division,
     DivisionReporter,
+    DivisionSettings,
+    Evaluate,
+    EvolutionSettings,
+    Gene,
     Generation,
     RichDivisionReporter,
-    RichSearchReporter,
-    SearchReporter,
     SilentDivisionReporter,
-    SilentSearchReporter,
+    StageLosses,
+    StageProblem,
+    StageSearch,
+    best_gene,
+    divide,
+    search_stages,
+    solve_knapsack,
 )
+from widthwise.search.evolution import Evolution
+from widthwise.search.loop import Log, Trial, best_first, run_search
+from widthwise.search.progress import RichSearchReporter, SearchReporter, SilentSearchReporter
 from widthwise.search.random_rates import RandomRates
-from widthwise.search.stage_evolution import Found, StageSearch, best_gene, search_stages
-from widthwise.search.stage_losses import Archive, Evaluate, StageLosses
-from widthwise.search.stage_problem import Gene, StageProblem
 from widthwise.search.widths import draw_rates, fill, project, uniform_widths
 
 __all__ = [
     "Archive",
+    "BestGene",
     "Choice",
     "Division",
     "DivisionReporter",
@@ -30,7 +38,6 @@ __all__ = [
     "Evaluate",
     "Evolution",
     "EvolutionSettings",
-    "Found",
     "Gene",
     "Generation",
     "Log",

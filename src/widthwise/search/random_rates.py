@@ -19,14 +19,11 @@ class RandomRates:
         self._max_rate, self._batch = max_rate, batch
         self._generator = torch.Generator().manual_seed(seed)
         self._waiting: list[Tensor] = []
-        self.drawn = 0
-        """Strategies drawn so far, rejected ones included."""
 
     def ask(self) -> Widths:
         """The next random strategy."""
         if not self._waiting:
             draws = draw_rates(self._space, self._limits, self._max_rate, self._batch, self._generator)
-            self.drawn += draws.drawn
             self._waiting = list(draws.widths)
         return self._waiting.pop(0)
 

@@ -11,7 +11,7 @@ from widthwise.cost.budget import TOLERANCE, Limits
 from widthwise.errors import InfeasibleBudget
 from widthwise.subnet.space import Space
 
-__all__ = ["Draws", "Used", "draw_rates", "fill", "fill_rows", "project", "scale_rows", "uniform_widths"]
+__all__ = ["Draws", "Used", "draw_rates", "fill", "fill_rows", "project", "same_limits", "scale_rows", "uniform_widths"]
 
 BATCH = 1 << 15
 """Strategies drawn at once."""
@@ -117,7 +117,7 @@ def fill(space: Space, limits: Limits, widths: Int64[Tensor, "groups"]) -> Int64
 
     Stops earlier when no single step fits any more. Deterministic.
     """
-    return fill_rows(space, _same(limits), widths[None], range(len(widths)))[0]
+    return fill_rows(space, same_limits(limits), widths[None], range(len(widths)))[0]
 
 
 def project(
@@ -127,13 +127,13 @@ def project(
 
     The shape of a strategy stays, its size is given by the budget.
     """
-    every, used = range(ratios.shape[1]), _same(limits)
+    every, used = range(ratios.shape[1]), same_limits(limits)
     base = space.full.repeat(len(ratios), 1)
     return fill_rows(space, used, scale_rows(space, used, ratios, base, every), every)
 
 
-def _same(limits: Limits) -> Used:
-    """The same limits for each row."""
+def same_limits(limits: Limits) -> Used:
+    """What rows use of limits that are the same for each of them."""
     return lambda widths, rows: limits.used(widths)
 
 

@@ -150,7 +150,7 @@ def captured(model: nn.Module, ends: Sequence[Call]) -> Iterator[list[Tensor]]:
     counts: Counter[str] = Counter()
     copied = {(call.path, call.number): call.changed for call in ends}
 
-    def keep(path: str, _: nn.Module, __: object, out: Tensor) -> None:
+    def keep(path: str, _: nn.Module, __: object, out: Any) -> None:
         counts[path] += 1
         key = (path, counts[path])
         if key in copied:

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from widthwise.channels import ChannelGraph, Site, Subnet
 from widthwise.errors import NoStages
+from widthwise.evaluate.modes import evaluating
 from widthwise.stages.alone import Part, captured, run_part
-from widthwise.stages.levels import TOLERANCE, cuts_by_resolution, cuts_named, difference, resolution, site_of
+from widthwise.stages.levels import TOLERANCE, cuts_by_resolution, cuts_named, gap, resolution, site_of
 from widthwise.stages.membership import Membership, membership_of
 from widthwise.stages.record import Call, Record, record
 from widthwise.subnet import SuperNet
@@ -41,6 +42,11 @@ class Stage:
     """Where the channels lie in what it is given; None for the model's own input."""
     leaves: Site | None
     """Where the channels lie in what it returns; None for a head."""
+
+    @property
+    def channels(self) -> int:
+        """How many it returns, all kept; 0 for a head."""
+        return 0 if self.leaves is None else len(self.leaves[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,9 +134,7 @@ def find_stages(model: nn.Module, graph: ChannelGraph, inputs: Tensor, names: Se
     Raises:
         NoStages: the model is no chain, or none of the named stages.
     """
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
+    with evaluating(model):
         calls = record(model, inputs)
         if names:
             cuts = cuts_named(model, calls, inputs, names)
@@ -138,9 +142,6 @@ def find_stages(model: nn.Module, graph: ChannelGraph, inputs: Tensor, names: Se
             cuts = _worth_it(graph, calls, cuts_by_resolution(model, graph, calls, inputs))
         stages = _assemble(graph, calls, cuts)
         _check(stages, model, inputs, calls)
-    finally:
-        for module, training in modes.items():
-            module.training = training
     return stages
 
 
@@ -180,9 +181,10 @@ def _check(stages: Stages, model: nn.Module, inputs: Tensor, calls: Record) -> N
         expected = calls.output if stage.leaves is None else found[index]
         with torch.no_grad():
             alone = stages.run(index, network, given[index])
-        gap = difference(alone, expected)
-        if gap > TOLERANCE:
+        tensors = isinstance(alone, Tensor) and isinstance(expected, Tensor)
+        apart = gap(alone, expected) if tensors else float("inf")
+        if apart > TOLERANCE:
             raise NoStages(
                 f"A stage alone must compute what it computes inside the network, but {stage.name!r} does not "
-                f"(relative difference {gap:.0e}). Name other stages."
+                f"(relative difference {apart:.0e}). Name other stages."
             )

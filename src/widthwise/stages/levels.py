@@ -1,6 +1,6 @@
 """Where a network can be cut into stages: behind the last module call of each resolution of its feature maps."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 
 import torch
@@ -10,8 +10,10 @@ from widthwise.channels import ChannelGraph, Site
 from widthwise.errors import NoStages
 from widthwise.stages.alone import Part, captured, run_part
 from widthwise.stages.record import Call, Record
+from widthwise.tracing.nested import tensors_in
+from widthwise.tracing.observe import difference
 
-__all__ = ["TOLERANCE", "cuts_by_resolution", "cuts_named", "difference", "site_of"]
+__all__ = ["TOLERANCE", "cuts_by_resolution", "cuts_named", "gap", "resolution", "site_of"]
 
 TOLERANCE = 1e-4
 """Largest relative difference between a part alone and the same part inside the network."""
@@ -34,28 +36,32 @@ def resolution(graph: ChannelGraph, call: Call) -> tuple[int, ...]:
     return tuple(n for d, n in enumerate(call.shape) if d not in (0, dim))
 
 
-def difference(found: object, expected: object) -> float:
-    """Largest difference of two tensors relative to the largest value; infinite if they are no alike tensors."""
-    if not (isinstance(found, Tensor) and isinstance(expected, Tensor)) or found.shape != expected.shape:
+def gap(found: object, expected: object) -> float:
+    """The largest relative difference of the tensors in two results; infinite if one is a stand-in on ``meta``."""
+    mine, theirs = tensors_in(found), tensors_in(expected)
+    if [t.device for t in mine] != [t.device for t in theirs]:
         return float("inf")
-    if found.device != expected.device:
-        return float("inf")
-    scale = expected.abs().amax().item()
-    return float((found - expected).abs().amax().item() / (scale or 1.0))
+    return difference(mine, theirs)
 
 
-def why_not(model: nn.Module, record: Record, inputs: Tensor, call: Call) -> str | None:
-    """Why a network cannot be cut behind a call; None if it can: what follows needs nothing else from before."""
-    with torch.no_grad(), captured(model, [call]) as features:
-        whole = model(inputs)
+def tried(model: nn.Module, record: Record, inputs: Tensor, calls: Sequence[Call]) -> Iterator[tuple[Call, str | None]]:
+    """Each call, and why a network cannot be cut behind it; None if it can: what follows needs nothing from before.
+
+    One pass of the whole network serves all; what follows a call runs when it is asked for.
+    """
+    with torch.no_grad(), captured(model, calls) as features:
+        model(inputs)
+    for call, given in zip(calls, features, strict=True):
+        yield call, _why_not(model, record, call, given)
+
+
+def _why_not(model: nn.Module, record: Record, call: Call, features: Tensor) -> str | None:
     try:
         with torch.no_grad():
-            rest = run_part(model, Part.between(record, call, None), features[0])
+            rest = run_part(model, Part.between(record, call, None), features)
     except Exception as error:
         return (str(error) or type(error).__name__).splitlines()[0]
-    outputs = [[t for t in torch.utils._pytree.tree_leaves(out) if isinstance(t, Tensor)] for out in (rest, whole)]
-    alike = len(outputs[0]) == len(outputs[1])
-    worst = max((difference(a, b) for a, b in zip(*outputs, strict=True)), default=0.0) if alike else float("inf")
+    worst = gap(rest, record.output)
     return None if worst <= TOLERANCE else f"the outputs differ by {worst:.0e}"
 
 
@@ -102,8 +108,7 @@ def cuts_by_resolution(model: nn.Module, graph: ChannelGraph, record: Record, in
 def _last_cut(
     model: nn.Module, record: Record, inputs: Tensor, level: Sequence[Call], reasons: list[str]
 ) -> Call | None:
-    for call in reversed(level):
-        reason = why_not(model, record, inputs, call)
+    for call, reason in tried(model, record, inputs, level[::-1]):
         if reason is None:
             return call
         reasons.append(f"behind {call.path} ({reason})")
@@ -117,21 +122,26 @@ def cuts_named(model: nn.Module, record: Record, inputs: Tensor, names: Sequence
         NoStages: it cannot, or the names are not in the order of the forward pass.
     """
     cuts: list[Call] = []
-    for name in names:
-        calls = [c for c in record.calls if c.path == name and c.shape is not None and len(c.shape) > 1]
-        if not calls:
-            ran = [c.path for c in record.inside(record.root)]
-            raise NoStages(
-                f"A stage ends with a module that returns one tensor, but {name!r} is none of the model's that ran. "
-                f"The modules that run directly inside the model are {', '.join(ran)}."
-            )
-        reason = why_not(model, record, inputs, calls[-1])
+    for call, reason in tried(model, record, inputs, [_last_call(record, name) for name in names]):
         if reason is not None:
             raise NoStages(
-                f"All that follows a stage must depend on its result alone, but behind {name!r} it does not "
+                f"All that follows a stage must depend on its result alone, but behind {call.path!r} it does not "
                 f"({reason}). Name the end of a block that has no shortcut around it."
             )
-        if cuts and calls[-1].end <= cuts[-1].end:
-            raise NoStages(f"Stages are named in the order of the forward pass, but {name!r} ends before its turn.")
-        cuts.append(calls[-1])
+        if cuts and call.end <= cuts[-1].end:
+            raise NoStages(
+                f"Stages are named in the order of the forward pass, but {call.path!r} ends before its turn."
+            )
+        cuts.append(call)
     return cuts
+
+
+def _last_call(record: Record, name: str) -> Call:
+    calls = [c for c in record.calls if c.path == name and c.shape is not None and len(c.shape) > 1]
+    if not calls:
+        ran = [c.path for c in record.inside(record.root)]
+        raise NoStages(
+            f"A stage ends with a module that returns one tensor, but {name!r} is none of the model's that ran. "
+            f"The modules that run directly inside the model are {', '.join(ran)}."
+        )
+    return calls[-1]

@@ -1,9 +1,9 @@
 """Super-nets: networks that are trained so that any of their sub-networks works, or can be judged."""
 
-from widthwise.supernet.accuracy import Expectation, SubnetAccuracy, expected_accuracy
+from widthwise.supernet.accuracy import Expectation, expected_accuracy
 from widthwise.supernet.adapters import Adapters
 from widthwise.supernet.features import StageLoss, StoredBatch, stored_features
-from widthwise.supernet.meta import MetaObjective, PruningNet
+from widthwise.supernet.meta import PruningNet
 from widthwise.supernet.sampling import Sampler
 from widthwise.supernet.single_path import SinglePathObjective
 from widthwise.supernet.slimmable import SlimmableObjective
@@ -12,7 +12,6 @@ from widthwise.supernet.stagewise import StagewiseObjective, Teacher, feature_lo
 __all__ = [
     "Adapters",
     "Expectation",
-    "MetaObjective",
     "PruningNet",
     "Sampler",
     "SinglePathObjective",
@@ -20,7 +19,6 @@ __all__ = [
     "StageLoss",
     "StagewiseObjective",
     "StoredBatch",
-    "SubnetAccuracy",
     "Teacher",
     "expected_accuracy",
     "feature_loss",

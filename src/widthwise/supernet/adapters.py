@@ -28,7 +28,7 @@ class Adapters(nn.Module):
     def __init__(self, stages: Stages, targets: Sequence[int] | None = None) -> None:
         super().__init__()
         self._stages = stages
-        sizes = [0 if s.leaves is None else len(s.leaves[1]) for s in stages.stages]
+        sizes = [stage.channels for stage in stages.stages]
         self.maps = nn.ModuleList()
         for size, target in zip(sizes, targets or sizes, strict=True):
             layer = nn.Linear(size, target) if size else nn.Identity()

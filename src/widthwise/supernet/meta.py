@@ -3,20 +3,15 @@
 import copy
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from widthwise.channels import ChannelGraph, Subnet
-from widthwise.evaluate.modes import logits_of
-from widthwise.subnet import SuperNet, materialize
+from widthwise.subnet import materialize
 from widthwise.subnet.resize import tensors_of
-from widthwise.supernet.sampling import Sampler
-from widthwise.train.objective import Outcome, Step
 
-__all__ = ["MetaObjective", "PruningNet"]
+__all__ = ["PruningNet"]
 
 
 class PruningNet(nn.Module):
@@ -70,39 +65,3 @@ class PruningNet(nn.Module):
             if name in generated:
                 tensor.copy_(generated[name])
         return materialize(parent, self._graph, subnet)
-
-
-class MetaObjective:
-    """MetaPruning's training of a :class:`PruningNet`, as an :class:`~widthwise.train.Objective`.
-
-    A step: one random sub-network with the weights that are generated for it, on the labels. The gradients reach the
-    generators, and the model's own tensors that are not generated.
-
-    Args:
-        network: the model whose other tensors are shared.
-        generator: makes the weights.
-        sampler: draws the sub-networks.
-        label_smoothing: of the cross-entropy.
-    """
-
-    one_pass = False
-    frozen: tuple[nn.Module, ...] = ()
-
-    def __init__(
-        self, network: SuperNet, generator: PruningNet, sampler: Sampler, *, label_smoothing: float = 0.0
-    ) -> None:
-        self.network, self.own, self.sampler, self._smoothing = network, generator, sampler, label_smoothing
-
-    def describe(self) -> dict[str, Any]:
-        """What decides the outcome beside the training's settings."""
-        return {"objective": "meta", "hidden": self.own.hidden}
-
-    def step(self, step: Step) -> Outcome:
-        """One sub-network."""
-        subnet = self.sampler.layerwise(step.seed)
-        with step.autocast():
-            logits = logits_of(self.network.subnet(subnet, tensors=self.own(subnet))(step.images))
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        loss = F.cross_entropy(logits, step.labels, label_smoothing=self._smoothing)
-        step.backward(loss)
-        return Outcome(logits=logits.detach(), loss=loss.detach())

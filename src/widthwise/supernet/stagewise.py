@@ -50,7 +50,7 @@ class Teacher:
             )
         self.model = model.eval().requires_grad_(False)
         self._stages = stages
-        self.channels = [0 if s.leaves is None else len(s.leaves[1]) for s in stages.stages]
+        self.channels = [stage.channels for stage in stages.stages]
 
     @torch.no_grad()
     def targets(self, images: Tensor) -> list[Tensor]:

@@ -142,7 +142,7 @@ def model_spec(
     return ModelSpec(spec=bare, kwargs=kwargs)
 
 
-def input_options(spec: str, in_channels: int) -> dict[str, int]:
+def input_options(spec: str, in_channels: int) -> dict[str, Any]:
     """What a builder must be told of the images: the zoo's own networks, how many channels one has."""
     return {"in_channels": in_channels} if _kind(spec) == "zoo" else {}
 

@@ -1,7 +1,9 @@
 """The memory of stage losses: each evaluated once, written down, replayed, in an order that chance cannot change."""
 
 import pytest
-from stage_toys import Bench, Killed, Memory, Padded, Toy, arbitrary, toy
+import torch
+from search_memory import Memory
+from stage_toys import Bench, Killed, Padded, Toy, arbitrary, toy
 
 from widthwise.errors import CorruptRun, NonFiniteLoss, RunError
 from widthwise.runs import Journal
@@ -39,7 +41,7 @@ def test_each_gene_is_evaluated_once_as_a_network_that_is_whole_elsewhere(proble
         ]
     ]
     assert [losses.count(stage) for stage in range(3)] == [2, 1, 1]
-    assert losses.evaluated == losses.total == len(log.events) == 4
+    assert len(bench.seen) == losses.total == len(log.events) == 4
     archive = losses.archive(0)
     assert archive.genes.tolist() == [[2, 1, 3], [6, 3, 1]]  # as asked, whatever came first
     assert archive.losses.tolist() == [losses.loss(0, (2, 1, 3)), losses.loss(0, (6, 3, 1))]
@@ -63,12 +65,32 @@ def test_what_the_journal_holds_is_not_evaluated_but_asked_for_again(problem: St
         losses = StageLosses(problem, bench, journal)
         assert losses.total == 0
         losses.ask(GENES)
-        assert losses.evaluated == len(bench.seen) == 2
+        assert len(bench.seen) == 2
         assert losses.archive(0).genes.tolist() == [[2, 1, 3], [6, 3, 1]]
     with Journal.open(tmp_path / "journal.jsonl") as journal:
         again = StageLosses(problem, Bench(problem, loss, die_after=0), journal)
         again.ask(GENES)
         assert again.loss(2, (4, 9, 9)) == losses.loss(2, (4, 9, 9))
+
+
+def test_the_losses_of_a_network_ask_for_what_is_missing(problem: StageProblem) -> None:
+    bench = Bench(problem, arbitrary(problem, 0))
+    losses = StageLosses(problem, bench, Memory())
+    losses.ask(GENES[:1])
+    widths = torch.tensor([2, 1, 3, 4, 6, 3, 9])
+    expected = [(0, (2, 1, 3)), (1, (2, 4, 6)), (2, (2, 3, 9))]  # a stage owns the stream and its own two
+    assert losses.of(widths) == tuple(bench.loss(stage, torch.tensor(gene)) for stage, gene in expected)
+    assert bench.batches == [1, 2]
+    assert set(bench.seen) == set(expected)
+    assert losses.of(widths) == tuple(losses.loss(*gene) for gene in expected)
+    assert bench.batches == [1, 2]
+
+
+@pytest.mark.parametrize(("most", "turns", "quota"), [(10, 1, 8), (10, 3, 3), (2, 5, 0), (1, 1, 0)])
+def test_quotas_share_out_what_is_left_rounded_up(problem: StageProblem, most: int, turns: int, quota: int) -> None:
+    losses = StageLosses(problem, Bench(problem, arbitrary(problem, 0)), Memory())
+    losses.ask(GENES)
+    assert losses.quota(0, most, turns) == quota
 
 
 def test_progress_counts_the_batch(problem: StageProblem) -> None:

@@ -13,7 +13,8 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from benchmarks.fnnp_settings import FnnpSettings
+from benchmarks.experiments import at_most, sizes_of
+from benchmarks.fnnp.settings import FnnpSettings
 from widthwise import (
     Budget,
     CostModel,
@@ -28,7 +29,7 @@ from widthwise import (
 )
 from widthwise.data import ImageData, Split
 from widthwise.errors import InfeasibleBudget
-from widthwise.methods.evaluators import CALIBRATION_BATCH, AdaptiveBN, Evaluator, GlobalBN, ShortTraining
+from widthwise.methods.evaluators import CALIBRATION_BATCH, AdaptiveBN, Evaluator, GlobalBN, ShortTraining, inherited
 from widthwise.runs import Journal, RunFolder
 from widthwise.search import Evolution, RandomRates, Searcher, Trial, best_first, run_search, uniform_widths
 from widthwise.train import TrainConfig, fit
@@ -62,13 +63,14 @@ class Experiment:
         self.model = build_model(settings.model, num_classes=data.num_classes, weights=settings.weights).eval()
         self.graph = trace(self.model, data.example())
         self.model.to(settings.device)
+        self.build = inherited(self.model, self.graph)
         self.cost = CostModel(self.graph)
         self.space = WidthSpace().of(self.graph)
         self.limits = Budget(macs=settings.budget).on(self.cost, self.space)
         self.ranking = self.graph.importance("l1")
         self.uniform = uniform_widths(self.space, self.limits)
-        self.train = _at_most(data.train, settings.train_images, settings.seed)
-        self.search_val = _at_most(data.val, settings.search_images, settings.seed)
+        self.train = at_most(data.train, settings.train_images, settings.seed)
+        self.search_val = at_most(data.val, settings.search_images, settings.seed)
 
     def subnet(self, widths: torch.Tensor) -> Subnet:
         """The filters with the largest L1 norm."""
@@ -111,12 +113,12 @@ class Experiment:
     @cached_property
     def judge(self) -> Evaluator:
         """Adaptive batch norm, on the images that searches look at."""
-        return AdaptiveBN(self.model, self.graph, self.calibration(), self.search_val)
+        return AdaptiveBN(self.build, self.calibration(), self.search_val)
 
     def calibration(self, count: int | None = None, seed: int | None = None) -> Split:
         """Training images for the statistics."""
         seed = self.settings.seed if seed is None else seed
-        return _at_most(self.data.train, count or self.settings.calibration_images, seed)
+        return at_most(self.data.train, count or self.settings.calibration_images, seed)
 
     def finetuned(self, widths: torch.Tensor, config: TrainConfig) -> nn.Module:
         """The sub-network, calibrated and fine-tuned as ``widthwise.compress`` does it."""
@@ -131,9 +133,8 @@ class Experiment:
 def opened(settings: FnnpSettings, console: Console) -> Iterator[Experiment]:
     """The experiment in its folder, which holds one configuration and goes on where it was cut."""
     data = load_data(settings.data)
-    sizes = {"train": len(data.train), "val": len(data.val), "classes": data.num_classes}
     digest = sha256(settings.weights.read_bytes()).hexdigest()[:16] if settings.weights else "random"
-    with RunFolder.open(settings.out, {**settings.identity(), "images": sizes, "weights": digest}) as folder:
+    with RunFolder.open(settings.out, {**settings.identity(), "images": sizes_of(data), "weights": digest}) as folder:
         yield Experiment(settings, data, folder.journal, console)
 
 
@@ -157,10 +158,10 @@ def iterations(experiment: Experiment) -> None:
     """Accuracy of the uniform sub-network against the number of calibration images (the paper's figure 5)."""
     e, s = experiment, experiment.settings
     subnet = e.subnet(e.uniform)
-    e.once("iterations/0/0", partial(_judged, GlobalBN(e.model, e.graph, e.data.val), subnet))
+    e.once("iterations/0/0", partial(_judged, GlobalBN(e.build, e.data.val), subnet))
     for count in s.iteration_images:
         for seed in range(s.iteration_seeds):
-            evaluate = AdaptiveBN(e.model, e.graph, e.calibration(count, seed), e.data.val)
+            evaluate = AdaptiveBN(e.build, e.calibration(count, seed), e.data.val)
             e.once(f"iterations/{count}/{seed}", partial(_judged, evaluate, subnet))
 
 
@@ -168,9 +169,9 @@ def correlation(experiment: Experiment) -> None:
     """Three quick judgements of a mix of sub-networks, and their accuracy after fine-tuning."""
     e, s = experiment, experiment.settings
     evaluators: dict[str, Evaluator] = {
-        "global_bn": GlobalBN(e.model, e.graph, e.data.val),
-        "adaptive_bn": AdaptiveBN(e.model, e.graph, e.calibration(), e.data.val),
-        "short_training": ShortTraining(e.model, e.graph, e.train, e.data.val, s.short_training),
+        "global_bn": GlobalBN(e.build, e.data.val),
+        "adaptive_bn": AdaptiveBN(e.build, e.calibration(), e.data.val),
+        "short_training": ShortTraining(e.build, e.train, e.data.val, s.short_training),
     }
     for name, widths in mixed_strategies(e).items():
         for key, evaluate in evaluators.items():
@@ -239,7 +240,3 @@ def _tested(e: Experiment, widths: torch.Tensor, seed: int) -> dict[str, Any]:
 
 def _distinct(trials: list[Trial]) -> list[torch.Tensor]:
     return list({tuple(trial.widths.tolist()): trial.widths for trial in trials}.values())
-
-
-def _at_most(split: Split, count: int | None, seed: int) -> Split:
-    return split if count is None or count >= len(split) else split.subset(count, seed=seed)

@@ -2,21 +2,10 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from stage_toys import Bench, Memory, Padded, Plain, Toy, arbitrary, smooth, toy
+from search_memory import Memory
+from stage_toys import Bench, Toy, arbitrary, smooth, toy_of
 
-from widthwise.errors import ConfigError
 from widthwise.search import EvolutionSettings, StageLosses, StageSearch, best_gene, search_stages
-from widthwise.search.breeding import cross, draw, fit, mutate
-
-TOYS: dict[str, Toy] = {}
-
-
-def toy_of(name: str) -> Toy:
-    if name not in TOYS:
-        TOYS[name] = toy({"plain": Plain, "padded": Padded}[name]())
-    return TOYS[name]
 
 
 def searches_of(toy_: Toy, problem, share: float) -> list[StageSearch]:
@@ -91,51 +80,3 @@ def test_no_gene_no_result() -> None:
     problem = toy_.problem(**toy_.limits(0.9, "macs"))
     losses = StageLosses(problem, Bench(problem, smooth(problem, 0)), Memory())
     assert best_gene(losses, searches_of(toy_, problem, 0.5)[0]) is None
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    seed=st.integers(0, 10**6),
-    share=st.floats(0, 1),
-    fill=st.sampled_from([0.0, 0.5, 1.0]),
-    metrics=st.sampled_from([("macs",), ("params",), ("macs", "params")]),
-    stage=st.integers(0, 2),
-)
-def test_fit_meets_limits_that_can_be_met_and_changes_only_what_it_may(seed, share, fill, metrics, stage) -> None:
-    toy_ = toy_of("plain")
-    problem = toy_.problem(**toy_.limits(0.9, *metrics))
-    generator = torch.Generator().manual_seed(seed)
-    rows, free = draw(problem.allowed, range(6), 12, generator), list(problem.inner[stage])
-    narrow, wide = rows.clone(), rows.clone()
-    narrow[:, free], wide[:, free] = problem.allowed.smallest[free], problem.allowed.full[free]
-    low, high = problem.cost(stage, narrow), problem.cost(stage, wide)
-    limits = low + ((high - low) * share).long()
-    fitted = fit(problem.allowed, problem.used(stage, limits), rows, free, fill, generator)
-    assert bool((problem.cost(stage, fitted) <= limits).all())
-    others = [g for g in range(6) if g not in free]
-    assert torch.equal(fitted[:, others], rows[:, others])
-    assert all(int(w) in c.tolist() for row in fitted for w, c in zip(row, problem.allowed.choices, strict=True))
-    if fill == 0:
-        met = (problem.cost(stage, rows) <= limits).all(1)
-        assert torch.equal(fitted[met], rows[met])
-
-
-@settings(deadline=None, max_examples=30)
-@given(seed=st.integers(0, 10**6), chance=st.floats(0, 1))
-def test_mutants_and_crosses_stay_in_the_space(seed: int, chance: float) -> None:
-    space, generator = toy_of("plain").space, torch.Generator().manual_seed(seed)
-    groups = [1, 3, 5]
-    parents = draw(space, groups, 20, generator)
-    children = mutate(space, groups, parents, chance, generator)
-    crossed = cross(parents, children, generator)
-    assert bool(((crossed == parents) | (crossed == children)).all())
-    for rows in (parents, children, crossed):
-        assert all(int(w) in space.choices[g].tolist() for row in rows for w, g in zip(row, groups, strict=True))
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"population": 0}, {"iterations": 0}, {"parents": 0}, {"mutation": 1.5}, {"fill": -1}]
-)
-def test_settings_out_of_range(wrong) -> None:
-    with pytest.raises(ConfigError, match=next(iter(wrong))):
-        EvolutionSettings(**wrong)

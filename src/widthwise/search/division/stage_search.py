@@ -9,21 +9,12 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from widthwise.search.base import Widths
-from widthwise.search.breeding import (
-    EvolutionSettings,
-    chosen,
-    cross,
-    draw,
-    every_gene,
-    fit,
-    keys,
-    mutate,
-    number_of_genes,
-)
-from widthwise.search.stage_losses import Linked, StageLosses
-from widthwise.search.stage_problem import Gene, StageProblem
+from widthwise.search.division.breeding import breed, draw, enough, every_gene, fit, keys, number_of_genes
+from widthwise.search.division.losses import Linked, StageLosses
+from widthwise.search.division.problem import Gene, StageProblem
+from widthwise.search.division.settings import EvolutionSettings
 
-__all__ = ["Found", "StageSearch", "best_gene", "search_stages"]
+__all__ = ["BestGene", "StageSearch", "best_gene", "search_stages"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,21 +29,21 @@ class StageSearch:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """What a search found."""
+class BestGene:
+    """The gene of the smallest loss that a search has come to know."""
 
     gene: Gene
     loss: float
     cost: Int64[Tensor, "metrics"]
 
 
-def best_gene(losses: StageLosses, search: StageSearch) -> Found | None:
+def best_gene(losses: StageLosses, search: StageSearch) -> BestGene | None:
     """The gene of the smallest loss in the whole archive that has the links and meets the limits; none without one."""
     found = _at_hand(losses, search)
     if not len(found.genes):
         return None
     first = int(found.losses.argmin())
-    return Found(tuple(found.genes[first].tolist()), float(found.losses[first]), found.costs[first])
+    return BestGene(tuple(found.genes[first].tolist()), float(found.losses[first]), found.costs[first])
 
 
 def search_stages(
@@ -97,8 +88,8 @@ def _quotas(
         return [settings.population] * len(searches)
     sharing, turn, quotas = Counter(s.stage for s in searches), Counter[int](), []
     for search in searches:
-        left = max(0, ends[search.stage] - losses.count(search.stage))
-        each, more = divmod(-(-left // (settings.iterations - iteration)), sharing[search.stage])
+        quota = losses.quota(search.stage, ends[search.stage], settings.iterations - iteration)
+        each, more = divmod(quota, sharing[search.stage])
         quotas.append(min(settings.population, each + (turn[search.stage] < more)))
         turn[search.stage] += 1
     return quotas
@@ -124,16 +115,14 @@ def _breed(
         return _new(losses, search, rows)[:quota]
     parents = _at_hand(losses, search)
     best = parents.genes[parents.losses.argsort(stable=True)[: settings.parents]]
-    used = problem.used(stage, search.limits.expand(4 * quota, -1))
-    found: dict[Gene, None] = {} if len(best) else dict.fromkeys(_new(losses, search, search.widths[None]))
-    for _ in range(4):  # children that were seen before do not count
+    used = problem.used(stage, search.limits.expand(quota, -1))
+
+    def bred() -> list[Gene]:
         rows = search.widths.repeat(quota, 1)
         rows[:, inner] = _children(problem, search, best, quota, settings, iteration, generator)
-        rows = fit(problem.allowed, used, rows, inner, settings.fill, generator)
-        found.update(dict.fromkeys(_new(losses, search, rows)))
-        if len(found) >= quota:
-            break
-    return list(found)[:quota]
+        return _new(losses, search, fit(problem.allowed, used, rows, inner, settings.fill, generator))
+
+    return enough(quota, bred, [] if len(best) else _new(losses, search, search.widths[None]))
 
 
 def _children(
@@ -153,12 +142,7 @@ def _children(
     if random == count:
         return drawn
     pool = best[:, [own.index(g) for g in inner]]
-    crossed = (count - random) // 2
-    mutants = mutate(
-        problem.allowed, inner, chosen(pool, count - random - crossed, generator), settings.mutation, generator
-    )
-    mixed = cross(chosen(pool, crossed, generator), chosen(pool, crossed, generator), generator)
-    return torch.cat([drawn, mutants, mixed])
+    return torch.cat([drawn, breed(problem.allowed, inner, pool, count - random, settings.mutation, generator)])
 
 
 def _new(losses: StageLosses, search: StageSearch, rows: Tensor) -> list[Gene]:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from scipy.optimize import linprog
 
-from widthwise.search.stage_arcs import Arcs
+from widthwise.search.division.arcs import Arcs
 
 __all__ = ["Bounds", "backward", "forward", "price_bounds"]
 

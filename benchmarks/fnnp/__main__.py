@@ -1,7 +1,7 @@
 """FNNP on real images: what R, evolution and the three evaluators are worth, and what the choice gains.
 
-``python -m benchmarks.fnnp_cifar --data parquet:DIR --weights FILE --model resnet56 --out runs/fnnp`` goes on where
-it was cut; ``--parts [rates,evolution]`` selects. ``python -m benchmarks.fnnp_page runs/fnnp`` turns the results into
+``python -m benchmarks.fnnp --data parquet:DIR --weights FILE --model resnet56 --out runs/fnnp`` goes on where
+it was cut; ``--parts [rates,evolution]`` selects. ``python -m benchmarks.fnnp.page runs/fnnp`` turns the results into
 ``docs/fnnp_MODEL.md``.
 
 Prediction: adaptive batch norm ranks clearly better than global batch norm (Pearson with the fine-tuned accuracy);
@@ -12,12 +12,12 @@ import sys
 
 from jsonargparse import ArgumentParser
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.fnnp_parts import PARTS, opened
-from benchmarks.fnnp_settings import FnnpSettings
-from benchmarks.fnnp_summary import summarise
-from benchmarks.fnnp_tables import tables_of
+from benchmarks.fnnp.parts import PARTS, opened
+from benchmarks.fnnp.settings import FnnpSettings
+from benchmarks.fnnp.summary import summarise
+from benchmarks.fnnp.tables import tables_of
+from benchmarks.report import show
 from widthwise.runs import describe_environment, write_json
 
 __all__ = ["main"]
@@ -41,18 +41,14 @@ def main(arguments: list[str] | None = None) -> dict[str, object]:
                 **summarise(experiment.journal.events),
             }
             write_json(settings.out / "summary.json", summary)
-    for title, columns, rows in ((t.title, t.columns, t.rows) for t in tables_of(summary)):
-        shown = Table(*columns, title=title)
-        for row in rows:
-            shown.add_row(*row)
-        console.print(shown)
+    show(console, tables_of(summary))
     console.print(f"written to {settings.out / 'summary.json'}", highlight=False)
     return summary
 
 
 def _parse(arguments: list[str] | None) -> FnnpSettings:
     """The settings; lists are written ``--parts [rates,final]``, and ``--smoke true``."""
-    parser = ArgumentParser(prog="python -m benchmarks.fnnp_cifar", description=__doc__)
+    parser = ArgumentParser(prog="python -m benchmarks.fnnp", description=__doc__)
     parser.add_class_arguments(FnnpSettings)
     return FnnpSettings(**vars(parser.parse_args(arguments)))
 

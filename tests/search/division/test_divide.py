@@ -5,9 +5,9 @@ import io
 import pytest
 import torch
 from rich.console import Console
-from stage_toys import Bench, Killed, Memory, Padded, Plain, Toy, arbitrary, brute_force, smooth, toy
+from search_memory import Memory
+from stage_toys import LIMITS, Bench, Killed, Padded, Plain, Toy, arbitrary, brute_force, smooth, toy
 
-from widthwise.errors import ConfigError
 from widthwise.search import (
     DivisionReporter,
     DivisionSettings,
@@ -17,8 +17,6 @@ from widthwise.search import (
     StageLosses,
     divide,
 )
-
-LIMITS = [("macs",), ("params",), ("macs", "params")]
 
 SMALL = EvolutionSettings(population=48, parents=12)
 STAGE = EvolutionSettings(population=16, iterations=2, parents=4)
@@ -158,9 +156,3 @@ def test_progress_is_told(toys: list[Toy], way: str) -> None:
     total = {"knapsack": 1, "rounds": 4, "evolution": 4}[way]
     assert len(lines) == total
     assert lines[-1] == (f"stages: generation {total}/{total}, {division.genes} genes, best loss {division.loss:.6g}")
-
-
-@pytest.mark.parametrize("wrong", [{"evaluations": 0}, {"exhaustive": -1}, {"max_labels": 0}])
-def test_settings_out_of_range(wrong) -> None:
-    with pytest.raises(ConfigError, match="evaluations"):
-        DivisionSettings(**wrong)

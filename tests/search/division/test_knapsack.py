@@ -6,18 +6,14 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from hypothesis import given
-from hypothesis import strategies as st
-from stage_toys import Bench, Memory, Padded, Plain, Toy, arbitrary, brute_force, smooth, toy
+from search_memory import Memory
+from stage_toys import LIMITS, Bench, Padded, Plain, Toy, arbitrary, brute_force, smooth, toy
 
 from widthwise import Budget, CostModel, WidthSpace, trace
 from widthwise.errors import InfeasibleBudget
 from widthwise.search import Archive, StageLosses, StageProblem, solve_knapsack
-from widthwise.search.breeding import draw, every_gene
-from widthwise.search.knapsack import regrets
-from widthwise.search.pareto import undominated
-
-LIMITS = [("macs",), ("params",), ("macs", "params")]
+from widthwise.search.division.breeding import draw, every_gene
+from widthwise.search.division.knapsack import regrets
 
 
 @pytest.fixture(scope="module", params=[Plain, Padded])
@@ -84,8 +80,8 @@ def test_with_too_few_labels_the_gap_is_honest(
     every_width: Toy, metrics: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without good prices few labels can be dropped."""
-    monkeypatch.setattr("widthwise.search.knapsack.BEAM", 1)
-    monkeypatch.setattr("widthwise.search.stage_bounds.ROUNDS", 1)
+    monkeypatch.setattr("widthwise.search.division.knapsack.BEAM", 1)
+    monkeypatch.setattr("widthwise.search.division.bounds.ROUNDS", 1)
     gaps = []
     for seed in range(6):
         problem = every_width.problem(**every_width.limits(0.3 + 0.05 * seed, *metrics))
@@ -130,24 +126,6 @@ def test_regret_is_a_bound_on_what_a_gene_costs(toy_: Toy) -> None:
 def _loss_in(archive: Archive, gene: torch.Tensor) -> float:
     same = (archive.genes == gene).all(1)
     return float(archive.losses[same][0]) if bool(same.any()) else torch.inf
-
-
-POINTS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5), st.integers(0, 5), st.integers(0, 5)), max_size=40)
-
-
-@pytest.mark.parametrize("metrics", [1, 2])
-@given(points=POINTS)
-def test_undominated_is_what_comparing_all_pairs_finds(metrics: int, points: list[tuple[int, ...]]) -> None:
-    table = np.array(points, dtype=np.int64).reshape(len(points), 4)
-    keys, losses, costs = table[:, 0], table[:, 1] * 0.5, table[:, 2 : 2 + metrics]
-    front = undominated(keys, losses, costs)
-    rows = [(k, x, *c) for k, x, c in zip(keys.tolist(), losses.tolist(), costs.tolist(), strict=True)]
-    beaten = [
-        any(a[0] == b[0] and a != b and all(x <= y for x, y in zip(a[1:], b[1:], strict=True)) for a in rows)
-        for b in rows
-    ]
-    assert sorted(rows[i] for i in front) == sorted({row for row, lost in zip(rows, beaten, strict=True) if not lost})
-    assert [rows[i][0] for i in front] == sorted(rows[i][0] for i in front)
 
 
 def test_a_memory_of_losses_is_where_archives_come_from(toy_: Toy) -> None:

@@ -1,7 +1,6 @@
 """New widths from old ones: drawn, mutated, crossed, and brought under their limits."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
 from math import prod
 
@@ -9,41 +8,17 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from widthwise.errors import ConfigError
-from widthwise.search.stage_problem import Gene
+from widthwise.search.division.problem import Gene
 from widthwise.search.widths import Used, fill_rows, scale_rows
 from widthwise.subnet.space import Space
 
-__all__ = ["EvolutionSettings", "chosen", "cross", "draw", "every_gene", "fit", "keys", "mutate", "number_of_genes"]
+__all__ = ["breed", "chosen", "cross", "draw", "enough", "every_gene", "fit", "keys", "mutate", "number_of_genes"]
 
 LOCAL = 0.8
 """Share of the mutations that go to a neighbouring width; the others go anywhere."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class EvolutionSettings:
-    """An evolution as in SP, section 4.1; its defaults are the paper's, where it gives any."""
-
-    population: int = 128
-    """Genes per iteration: one half mutated, the other crossed."""
-    iterations: int = 10
-    """Populations, the random one included."""
-    mutation: float = 0.1
-    """Chance that a mutation changes an element of a gene; it changes at least one."""
-    parents: int = 32
-    """k: how many of the best have children (the paper does not say; a quarter of the population)."""
-    fill: float = 0.5
-    """Share of the genes that are widened until nothing more fits (ours: the narrower of two networks is seldom the
-    better one, but may be)."""
-
-    def __post_init__(self) -> None:
-        if self.population < 1 or self.iterations < 1 or self.parents < 1:
-            raise ConfigError(
-                "population, iterations and parents are at least 1, but got "
-                f"population={self.population}, iterations={self.iterations}, parents={self.parents}."
-            )
-        if not 0 <= self.mutation <= 1 or not 0 <= self.fill <= 1:
-            raise ConfigError(f"mutation and fill lie in [0, 1], but got mutation={self.mutation}, fill={self.fill}.")
+TRIES = 4
+"""Times that genes are bred at most until there are enough new ones."""
 
 
 def chosen(population: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -95,6 +70,31 @@ def mutate(
 def cross(first: Tensor, second: Tensor, generator: torch.Generator) -> Tensor:
     """Each element of a row from one parent or the other."""
     return torch.where(torch.rand(first.shape, generator=generator) < 0.5, first, second)
+
+
+def breed(
+    space: Space,
+    groups: Sequence[int],
+    parents: Int64[Tensor, "parents cols"],
+    count: int,
+    chance: float,
+    generator: torch.Generator,
+) -> Int64[Tensor, "count cols"]:
+    """Children of random rows: half mutated, half crossed."""
+    crossed = count // 2
+    mutants = mutate(space, groups, chosen(parents, count - crossed, generator), chance, generator)
+    mixed = cross(chosen(parents, crossed, generator), chosen(parents, crossed, generator), generator)
+    return torch.cat([mutants, mixed])
+
+
+def enough(count: int, bred: Callable[[], Iterable[Gene]], first: Iterable[Gene] = ()) -> list[Gene]:
+    """Up to ``count`` different genes: the first ones, then what is bred, more than once if too few of it are new."""
+    found = dict.fromkeys(first)
+    for _ in range(TRIES):
+        found.update(dict.fromkeys(bred()))
+        if len(found) >= count:
+            break
+    return list(found)[:count]
 
 
 def fit(

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from jaxtyping import Float64, Int64
 
-from widthwise.search.pareto import undominated
-from widthwise.search.stage_losses import Archive
-from widthwise.search.stage_problem import StageProblem
+from widthwise.search.division.losses import Archive
+from widthwise.search.division.pareto import undominated
+from widthwise.search.division.problem import StageProblem
 
 __all__ = ["Arcs", "build_arcs", "new_groups", "runs"]
 

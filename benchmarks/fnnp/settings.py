@@ -1,9 +1,10 @@
 """Settings of the FNNP experiment."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from benchmarks.experiments import identity
 from widthwise.errors import ConfigError
 from widthwise.evaluate import Precision
 from widthwise.train import TrainConfig
@@ -137,5 +138,4 @@ class FnnpSettings:
         """The settings that decide a single result, as JSON; how many results there are may grow."""
         free = {"data", "weights", "out", "parts", "device", "max_rates", "strategies", "candidates", "seeds", "smoke"}
         free |= {"iteration_images", "iteration_seeds", "correlation_models", "correlation_rates", "finalists"}
-        values = {name: value for name, value in asdict(self).items() if name not in free}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        return identity(self, free)

@@ -2,7 +2,7 @@
 
 Labels (loss and cost of a partial network) are carried from stage to stage. A label is dropped if another one of its
 state is no worse in loss and every cost, if even the cheapest rest breaks a limit, or if its bound (see
-:mod:`widthwise.search.stage_bounds`) lies above a network that is known. All three are exact. Only where more labels
+:mod:`widthwise.search.division.bounds`) lies above a network that is known. All three are exact. Only where more labels
 remain than memory should hold are the most promising kept; then the result says by how much it may miss the optimum.
 """
 
@@ -15,11 +15,11 @@ from jaxtyping import Float64
 
 from widthwise.errors import InfeasibleBudget
 from widthwise.search.base import Widths
-from widthwise.search.stage_arcs import Arcs, build_arcs, new_groups
-from widthwise.search.stage_bounds import Bounds, backward, forward, price_bounds
-from widthwise.search.stage_labels import Path, best_path, look_ahead, priced
-from widthwise.search.stage_losses import Archive
-from widthwise.search.stage_problem import StageProblem
+from widthwise.search.division.arcs import Arcs, build_arcs, new_groups
+from widthwise.search.division.bounds import Bounds, backward, forward, price_bounds
+from widthwise.search.division.labels import Path, best_path, look_ahead, priced
+from widthwise.search.division.losses import Archive
+from widthwise.search.division.problem import StageProblem
 
 __all__ = ["Choice", "regrets", "solve_knapsack"]
 

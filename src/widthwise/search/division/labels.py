@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from widthwise.search.pareto import undominated
-from widthwise.search.stage_arcs import Arcs, runs
-from widthwise.search.stage_bounds import Bounds, backward
+from widthwise.search.division.arcs import Arcs, runs
+from widthwise.search.division.bounds import Bounds, backward
+from widthwise.search.division.pareto import undominated
 
 __all__ = ["Path", "best_path", "look_ahead", "priced"]
 

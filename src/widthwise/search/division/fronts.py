@@ -10,23 +10,24 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from widthwise.errors import InfeasibleBudget
-from widthwise.search.breeding import (
-    EvolutionSettings,
+from widthwise.search.division.breeding import (
+    breed,
     chosen,
-    cross,
     draw,
+    enough,
     every_gene,
     fit,
     keys,
     mutate,
     number_of_genes,
 )
-from widthwise.search.knapsack import Choice, regrets, solve_knapsack
-from widthwise.search.pareto import undominated
-from widthwise.search.progress import Generation
-from widthwise.search.stage_losses import StageLosses
-from widthwise.search.stage_problem import Gene
-from widthwise.search.widths import uniform_widths
+from widthwise.search.division.knapsack import Choice, regrets, solve_knapsack
+from widthwise.search.division.losses import StageLosses
+from widthwise.search.division.pareto import undominated
+from widthwise.search.division.problem import Gene
+from widthwise.search.division.progress import Generation
+from widthwise.search.division.settings import EvolutionSettings
+from widthwise.search.widths import same_limits, uniform_widths
 
 __all__ = ["Explorer"]
 
@@ -101,8 +102,9 @@ class Explorer:
         regret, meetings = regrets(self._problem, self._losses.archives), self._meetings(best)
         batch: list[tuple[int, Gene]] = []
         for stage in self._large:
-            breed = functools.partial(self._bred, stage, regret[stage], meetings)
-            batch += [(stage, gene) for gene in self._new(stage, self._quota(stage, left), breed)]
+            bred = functools.partial(self._bred, stage, regret[stage], meetings)
+            quota = self._losses.quota(stage, self._evaluations, left)
+            batch += [(stage, gene) for gene in self._new(stage, quota, bred)]
         return batch
 
     def _meetings(self, best: Choice | None) -> Int64[Tensor, "meetings shared"]:
@@ -115,14 +117,12 @@ class Explorer:
 
     def _start(self, stage: int) -> list[Gene]:
         """Uniform genes of many sizes, and random ones."""
-        quota = max(self._quota(stage, self._settings.iterations), min(self._evaluations // 4, LADDER + 2))
+        share = self._losses.quota(stage, self._evaluations, self._settings.iterations)
+        quota = max(share, min(self._evaluations // 4, LADDER + 2))
         seeds = list(dict.fromkeys(keys(self._fitted(stage, self._seeds(stage)))))[:quota]
         random = functools.partial(draw, self._problem.allowed, self._problem.own[stage], generator=self._generator)
         others = self._new(stage, quota, lambda count: random(count=count))
         return list(dict.fromkeys([*seeds, *others]))[:quota]
-
-    def _quota(self, stage: int, left: int) -> int:
-        return max(0, -(-(self._evaluations - self._losses.count(stage)) // left))
 
     def _best(self) -> Choice | None:
         try:
@@ -141,22 +141,16 @@ class Explorer:
         uniform = uniform_widths(allowed, self._problem.limits)
         return torch.cat([allowed.smallest[None], uniform[None], allowed.snap(ratios)])[:, own]
 
-    def _new(self, stage: int, count: int, breed: Callable[[int], Tensor]) -> list[Gene]:
+    def _new(self, stage: int, count: int, bred: Callable[[int], Tensor]) -> list[Gene]:
         """Up to ``count`` genes that were not asked for yet."""
-        found: dict[Gene, None] = {}
         asked = self._losses.asked(stage)
-        for _ in range(4):  # children that were seen before do not count
-            genes = keys(self._fitted(stage, breed(count)))
-            found.update({gene: None for gene in genes if gene not in asked})
-            if len(found) >= count:
-                break
-        return list(found)[:count]
+        return enough(count, lambda: (g for g in keys(self._fitted(stage, bred(count))) if g not in asked))
 
     def _fitted(self, stage: int, genes: Int64[Tensor, "count own"]) -> Int64[Tensor, "count own"]:
         """Scaled down to where the rest of the network still fits, as narrow as it may be."""
         problem, own = self._problem, list(self._problem.own[stage])
         rows = problem.rows(stage, genes, problem.allowed.smallest)
-        return fit(problem.allowed, lambda w, _: problem.limits.used(w), rows, own, 0.0, self._generator)[:, own]
+        return fit(problem.allowed, same_limits(problem.limits), rows, own, 0.0, self._generator)[:, own]
 
     def _bred(
         self, stage: int, regret: Float64[np.ndarray, "_"], meetings: Int64[Tensor, "meetings shared"], count: int
@@ -189,12 +183,8 @@ class Explorer:
     def _children(self, stage: int, parents: Int64[Tensor, "parents own"], count: int) -> Int64[Tensor, "count own"]:
         """Half mutated, half crossed; a third of both scaled as well."""
         allowed, own, chance = self._problem.allowed, self._problem.own[stage], self._settings.mutation
-        crossed = count // 2
-        mutants = mutate(allowed, own, chosen(parents, count - crossed, self._generator), chance, self._generator)
-        mixed = cross(
-            chosen(parents, crossed, self._generator), chosen(parents, crossed, self._generator), self._generator
-        )
-        rows = self._problem.rows(stage, torch.cat([mutants, mixed]), allowed.smallest)
+        children = breed(allowed, own, parents, count, chance, self._generator)
+        rows = self._problem.rows(stage, children, allowed.smallest)
         factor = (SCALING * torch.randn(len(rows), 1, generator=self._generator, dtype=torch.float64)).exp()
         scaled = torch.rand(len(rows), 1, generator=self._generator) < 1 / 3
         return torch.where(scaled, allowed.snap(rows * factor), rows)[:, list(own)]

@@ -7,9 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from benchmarks.fnnp.__main__ import main
+from benchmarks.fnnp.page import write
 from PIL import Image
 
-from benchmarks import fnnp_cifar, fnnp_page
 from widthwise.runs import read_events
 
 pytestmark = pytest.mark.slow
@@ -39,18 +40,18 @@ def _png(generator: np.random.Generator, label: int) -> bytes:
 def test_it_resumes_and_ends_in_a_page(pictures: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     common = ["--data", f"parquet:{pictures}", "--model", "resnet20", "--out", str(run), "--smoke", "true"]
-    fnnp_cifar.main([*common, "--parts", "[rates,evolution]"])
+    main([*common, "--parts", "[rates,evolution]"])
     before = read_events(run / "journal.jsonl")
-    summary = fnnp_cifar.main(common)
+    summary = main(common)
     after = read_events(run / "journal.jsonl")
     assert after[: len(before)] == before, "nothing is computed twice"
     assert sum(event["event"] == "trial" for event in after) == 4 + 2 + 4, (
         "R of 0.7 (as many as evolution in `final`), R of 0.9, evolution"
     )
-    assert fnnp_cifar.main(common)["final"] == summary["final"]
+    assert main(common)["final"] == summary["final"]
     assert read_events(run / "journal.jsonl") == after
     assert len(summary["correlation"]["models"]) == 4
-    page = fnnp_page.write(run, tmp_path / "docs").read_text(encoding="utf-8")
+    page = write(run, tmp_path / "docs").read_text(encoding="utf-8")
     assert "Which quick judgement predicts" in page
     assert {path.name for path in (tmp_path / "docs" / "figures").iterdir()} == {
         "fnnp_resnet20_candidates.png",

@@ -8,11 +8,12 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from widthwise.search.base import Widths
-from widthwise.search.breeding import EvolutionSettings, chosen, cross, draw, fit, mutate
-from widthwise.search.progress import Generation
-from widthwise.search.stage_evolution import Found, StageSearch, best_gene, search_stages
-from widthwise.search.stage_losses import StageLosses
-from widthwise.search.widths import uniform_widths
+from widthwise.search.division.breeding import chosen, cross, draw, fit, mutate
+from widthwise.search.division.losses import StageLosses
+from widthwise.search.division.progress import Generation
+from widthwise.search.division.settings import EvolutionSettings
+from widthwise.search.division.stage_search import BestGene, StageSearch, best_gene, search_stages
+from widthwise.search.widths import same_limits, uniform_widths
 
 __all__ = ["Manager"]
 
@@ -32,7 +33,7 @@ class _Scored:
     """A plan with the best gene of each stage."""
 
     plan: _Plan
-    found: tuple[Found, ...]
+    found: tuple[BestGene, ...]
     loss: float
 
     @property
@@ -101,8 +102,7 @@ class Manager:
         if self._evaluations is None:
             return None
         left = self._settings.iterations - index
-        counts = [self._losses.count(stage) for stage in range(self._problem.stages)]
-        return [max(0, -(-(self._evaluations - count) // left)) for count in counts]
+        return [self._losses.quota(stage, self._evaluations, left) for stage in range(self._problem.stages)]
 
     def _top(self, plans: Sequence[_Plan]) -> list[_Scored]:
         """The k best different networks of these plans."""
@@ -140,8 +140,8 @@ class Manager:
         """Widths with these links, all others narrow; the links are scaled down where that alone is too much."""
         rows = self._problem.allowed.smallest.repeat(len(links), 1)
         rows[:, self._links] = links
-        limits = self._problem.limits
-        return fit(self._problem.allowed, lambda w, _: limits.used(w), rows, self._links, 0.0, self._generator)
+        limits = same_limits(self._problem.limits)
+        return fit(self._problem.allowed, limits, rows, self._links, 0.0, self._generator)
 
     def _least(self, widths: Int64[Tensor, "count groups"]) -> Int64[Tensor, "count stages metrics"]:
         """What each stage costs."""

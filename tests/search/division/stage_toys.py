@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 
 import torch
@@ -14,6 +15,8 @@ from widthwise.search import StageProblem
 from widthwise.subnet import Space
 
 THIRDS = WidthSpace(ratios=(1 / 3, 2 / 3, 1.0))
+
+LIMITS = [("macs",), ("params",), ("macs", "params")]
 
 
 class Plain(nn.Module):
@@ -98,6 +101,12 @@ def toy(model: nn.Module, widths: WidthSpace = THIRDS) -> Toy:
     return Toy(space, costs, rest, own, every)
 
 
+@cache
+def toy_of(name: str) -> Toy:
+    """One for all tests: ``plain`` or ``padded``."""
+    return toy({"plain": Plain, "padded": Padded}[name]())
+
+
 LossOf = Callable[[int, Tensor], float]
 
 
@@ -124,16 +133,6 @@ def arbitrary(problem: StageProblem, seed: int) -> LossOf:
         return float(torch.rand(1, generator=torch.Generator().manual_seed(key), dtype=torch.float64))
 
     return loss
-
-
-class Memory:
-    """A log without a file."""
-
-    def __init__(self, events=()) -> None:
-        self.events = tuple(events)
-
-    def append(self, event) -> None:
-        self.events = (*self.events, dict(event))
 
 
 class Killed(Exception):

@@ -8,6 +8,7 @@ from math import isfinite
 from statistics import fmean, stdev
 from typing import Any
 
+from benchmarks.experiments import results_of
 from widthwise.evaluate import correlation
 
 __all__ = ["EVALUATORS", "summarise"]
@@ -20,7 +21,7 @@ Events = Sequence[Mapping[str, Any]]
 
 def summarise(events: Events) -> dict[str, Any]:
     """Everything found out so far as JSON data; parts that have not run are empty."""
-    results = {event["key"]: event["value"] for event in events if event.get("event") == "result"}
+    results = results_of(events)
     trials: dict[str, list[float]] = defaultdict(list)
     for event in events:
         if event.get("event") == "trial":

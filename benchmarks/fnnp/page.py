@@ -1,35 +1,33 @@
-"""``python -m benchmarks.fnnp_page RUN``: the summary of the FNNP experiment as a page of ``docs/``."""
+"""``python -m benchmarks.fnnp.page RUN``: the summary of the FNNP experiment as a page of ``docs/``."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.fnnp_summary import EVALUATORS
-from benchmarks.fnnp_tables import NAMES, tables_of
-from benchmarks.report import page, write_page
-from widthwise.runs import read_json, write_atomic
+from benchmarks.fnnp.summary import EVALUATORS
+from benchmarks.fnnp.tables import NAMES, tables_of
+from benchmarks.report import INK, drawn, page, write_figures, write_page
+from widthwise.runs import read_json
 
 __all__ = ["figures_of", "write"]
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
-INK = ("#1b6ca8", "#d1495b", "#66a182", "#8d6a9f", "#e2a03f")
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+WIDE = (7.2, 3.8)
+"""Width and height of a figure with one panel, in inches."""
 
 
 def write(run: Path, docs: Path = DOCS) -> Path:
     """Write ``docs/fnnp_MODEL.md`` and its figures from ``RUN/summary.json``; returns the page's path."""
     summary = read_json(run / "summary.json")
     stem = f"fnnp_{summary['model']}"
-    links = []
-    for name, (figure, caption) in figures_of(summary).items():
-        path = docs / "figures" / f"{stem}_{name}.png"
-        write_atomic(path, lambda temporary, f=figure: f.savefig(temporary, dpi=150))  # type: ignore[misc]
-        links.append(f"![{caption}](figures/{stem}_{name}.png)\n\n*{caption}*")
+    links = write_figures(docs, stem, figures_of(summary))
     title = f"FNNP on {summary['model']}, {summary['data']}, {summary['budget']:.0%} of the MACs"
-    command = f"python -m benchmarks.fnnp_cifar --model {summary['model']} --data ... --weights ... --out ..."
+    command = f"python -m benchmarks.fnnp --model {summary['model']} --data ... --weights ... --out ..."
     text = page(title, command, summary["environment"], tables_of(summary))
     return write_page(docs / f"{stem}.md", "\n\n".join([text.rstrip(), *links]) + "\n")
 
@@ -39,24 +37,15 @@ def figures_of(summary: Mapping[str, Any]) -> dict[str, tuple[Figure, str]]:
     figures: dict[str, tuple[Figure, str]] = {}
     if summary["evolution"]["scores"] or any(row["scores"] for row in summary["rates"]):
         caption = "Accuracy of untrained candidates at the same cost: random rates up to R, and evolution"
-        figures["candidates"] = (_drawn(summary, _candidates, 1), caption)
+        figures["candidates"] = (drawn(summary, _candidates, 1, WIDE), caption)
     if summary["correlation"]["models"]:
         caption = "Quick judgements against the accuracy after fine-tuning"
-        figures["correlation"] = (_drawn(summary, _correlation, len(EVALUATORS)), caption)
+        panels = len(EVALUATORS)
+        figures["correlation"] = (drawn(summary, _correlation, panels, (3.6 * panels, 3.8)), caption)
     if summary["iterations"]:
         caption = "Accuracy of the uniform sub-network against the number of calibration images"
-        figures["iterations"] = (_drawn(summary, _iterations, 1), caption)
+        figures["iterations"] = (drawn(summary, _iterations, 1, WIDE), caption)
     return figures
-
-
-def _drawn(summary: Mapping[str, Any], draw: Callable[[Mapping[str, Any], list[Axes]], None], panels: int) -> Figure:
-    figure = Figure(figsize=(7.2 if panels == 1 else 3.6 * panels, 3.8), layout="constrained")
-    axes = [figure.add_subplot(1, panels, place + 1) for place in range(panels)]
-    draw(summary, axes)
-    for panel in axes:
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.grid(alpha=0.25)
-    return figure
 
 
 def _candidates(summary: Mapping[str, Any], axes: list[Axes]) -> None:

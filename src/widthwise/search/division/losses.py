@@ -12,8 +12,8 @@ from torch import Tensor
 
 from widthwise.errors import CorruptRun, NonFiniteLoss, RunError
 from widthwise.search.base import Widths
+from widthwise.search.division.problem import Gene, StageProblem
 from widthwise.search.loop import Log
-from widthwise.search.stage_problem import Gene, StageProblem
 
 __all__ = ["Archive", "Evaluate", "Linked", "StageLosses"]
 
@@ -69,8 +69,6 @@ class StageLosses:
         self._asked: list[dict[Gene, float]] = [{} for _ in problem.own]
         self._archives: list[Archive | None] = [None for _ in problem.own]
         self._linked: list[dict[Gene, Linked]] = [{} for _ in problem.own]
-        self.evaluated = 0
-        """How many losses were evaluated, not known from the log."""
         for event in log.events:
             if event.get("event") == "stage_loss":
                 self._replay(event)
@@ -97,9 +95,23 @@ class StageLosses:
         """The loss of a gene that was asked for."""
         return self._asked[stage][gene]
 
+    def of(self, widths: Widths) -> tuple[float, ...]:
+        """The loss of each stage of one network, int64 [groups]; what was not asked for yet is asked for.
+
+        Raises:
+            NonFiniteLoss, RunError: as :meth:`ask`.
+        """
+        genes = [(stage, tuple(widths[list(own)].tolist())) for stage, own in enumerate(self.problem.own)]
+        self.ask(genes)
+        return tuple(self.loss(stage, gene) for stage, gene in genes)
+
     def count(self, stage: int) -> int:
         """How many genes of a stage were asked for."""
         return len(self._asked[stage])
+
+    def quota(self, stage: int, most: int, turns: int) -> int:
+        """How many genes of a stage the next of so many turns may ask for, if they are ``most`` with those so far."""
+        return max(0, -(-(most - self.count(stage)) // turns))
 
     @property
     def total(self) -> int:
@@ -170,7 +182,6 @@ class StageLosses:
         event = {"stage": stage, "widths": list(gene), "loss": loss, "seconds": round(seconds, 4)}
         self._log.append({"event": "stage_loss", **event})
         self._known[stage][gene] = loss
-        self.evaluated += 1
 
     def _replay(self, event: Mapping[str, Any]) -> None:
         stage, gene = int(event["stage"]), tuple(int(w) for w in event["widths"])

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
-from benchmarks.fnnp_summary import EVALUATORS
+from benchmarks.fnnp.summary import EVALUATORS
 from benchmarks.report import Table
 
 __all__ = ["NAMES", "tables_of"]
