@@ -20,12 +20,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": {"errors", "channels", "subnet", "zoo"},
     "evaluate": {"errors", "data"},
     "train": {"errors", "data", "evaluate", "runs"},
-    "stages": {"errors", "channels", "subnet"},
+    "stages": {"errors", "channels", "subnet", "tracing", "evaluate"},
     "search": {"errors", "channels", "subnet", "cost", "runs"},
     "supernet": {"errors", "channels", "subnet", "stages", "data", "evaluate", "search", "train"},
+    "joint": {"errors", "channels", "subnet", "cost", "data", "evaluate", "search", "train", "runs"},
     "methods": {
         *("errors", "channels", "subnet", "tracing", "cost", "data", "zoo", "runs", "evaluate", "train", "search"),
-        *("parallel", "stages", "supernet"),
+        *("parallel", "stages", "supernet", "joint"),
     },
     "recipes": {"errors", "subnet", "cost", "data", "zoo", "train", "methods"},
     "report": {"errors", "channels", "subnet", "cost", "methods"},
@@ -44,7 +45,7 @@ def part_of(path: Path) -> str:
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """The parts of widthwise that a file imports."""
+    """The modules of widthwise that a file imports, such as ``channels.graph``."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, "relative import"
@@ -55,7 +56,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
             names = [alias.name for alias in node.names]
         else:
             continue
-        yield from (name.split(".")[1] for name in names if name.startswith("widthwise."))
+        yield from (name.removeprefix("widthwise.") for name in names if name.startswith("widthwise."))
 
 
 def test_the_table_itself_points_one_way() -> None:
@@ -70,8 +71,16 @@ def test_the_table_itself_points_one_way() -> None:
 def test_imports_point_one_way(path: Path) -> None:
     part = part_of(path)
     assert part in MAY_IMPORT, f"say in this table where {part} stands"
-    found = set(imported(ast.parse(path.read_text()))) - {part}
+    found = {name.split(".")[0] for name in imported(ast.parse(path.read_text()))} - {part}
     assert found <= MAY_IMPORT[part], f"{path.name} imports {sorted(found - MAY_IMPORT[part])}"
+
+
+@pytest.mark.parametrize(
+    "path", [f for f in FILES if f.parent == SOURCE / "search" and f.name != "__init__.py"], ids=lambda f: f.stem
+)
+def test_searchers_do_not_know_the_division_over_stages(path: Path) -> None:
+    names = imported(ast.parse(path.read_text()))
+    assert [name for name in names if name == "search" or name.startswith("search.division")] == []
 
 
 def test_only_the_root_may_import_everything() -> None:
