@@ -213,7 +213,7 @@ def materialised_loss(subject: Subject, batch: StoredBatch, stage: int, widths: 
     small = subject.alone(inside)
     site, given = stages.stages[stage].enters, batch.given[stage]
     if site is not None:
-        keep = torch.cat([inside.keep, torch.ones(1, dtype=torch.bool)])[site[1]]
+        keep = inside.kept_at(site[1])
         given = given.index_select(site[0], keep.nonzero()[:, 0].to(given.device))
     with evaluating(small):
         for module in small.modules():

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import oracle
 import widthwise
 from widthwise.subnet.materialize import kept_positions
 from widthwise.subnet.resize import tensors_of
@@ -176,3 +177,40 @@ def test_in_parts_leaves_the_switches_as_they_were() -> None:
     with in_parts(nn.Sequential(nn.LSTM(3, 4))):
         assert [torch.backends.mha.get_fastpath_enabled(), *(s.enabled for s in switches)] == [False] * 3
     assert [torch.backends.mha.get_fastpath_enabled(), *(s.enabled for s in switches)] == before
+
+
+CUTS = {
+    "tensor_split": lambda x: x.tensor_split(2, 1),
+    "chunk": lambda x: x.chunk(2, 1),
+    "half": lambda x: (x[:, : x.shape[1] // 2], x[:, x.shape[1] // 2 :]),
+    "third": lambda x: (x[:, : x.shape[1] // 3], x[:, x.shape[1] // 3 :]),
+    "but four": lambda x: (x[:, : x.shape[1] - 4], x[:, x.shape[1] - 4 :]),
+}
+
+
+class CutsItsWidth(nn.Module):
+    """Treats the channels on both sides of a place that hangs on how many there are differently."""
+
+    def __init__(self, cut: str, width: int) -> None:
+        super().__init__()
+        self.first, self.last, self.cut = nn.Conv2d(3, width, 1), nn.Conv2d(width, 2, 1), CUTS[cut]
+
+    def forward(self, x: Tensor) -> Tensor:
+        front, back = self.cut(self.first(x))
+        return self.last(torch.cat([back, front.sigmoid()], 1))
+
+
+@pytest.mark.parametrize("width", [7, 16, 64, 256])
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_cut_at_a_share_of_the_width_is_found(cut: str, width: int) -> None:
+    """Random halves keep as many on either side, so that such a cut looks right; the back half alone does not.
+
+    Equal halves are tied to one another, which is exact; everything else must stay.
+    """
+    model = oracle.randomise(CutsItsWidth(cut, width).double(), 0)
+    inputs = torch.rand(1, 3, 4, 4, dtype=torch.float64)
+    graph = widthwise.trace(model, inputs)
+    if not (cut in ("tensor_split", "chunk", "half") and width % 2 == 0):
+        assert not graph.prunable
+    for seed in range(4 if graph.prunable else 0):
+        oracle.check_subnet(model, graph, oracle.random_keep(graph, seed), inputs, 1e-9)

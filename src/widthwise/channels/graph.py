@@ -194,10 +194,10 @@ class ChannelGraph:
 
     def sizes_of(self, subnet: Subnet) -> dict[str, int | list[int]]:
         """``"module.attribute"`` to the value that it has in a sub-network, for each of :attr:`sizes`."""
-        keep = torch.cat([self.check(subnet).keep, torch.ones(1, dtype=torch.bool, device="cpu")])  # id -1: always kept
+        self.check(subnet)
         values: dict[str, int | list[int]] = {}
         for size in self.sizes:
-            name, count = f"{size.module}.{size.attribute}".removeprefix("."), int(keep[size.ids].sum())
+            name, count = f"{size.module}.{size.attribute}".removeprefix("."), int(subnet.kept_at(size.ids).sum())
             if size.index is None:
                 values[name] = count
             else:

@@ -3,10 +3,11 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from widthwise.errors import SubnetMismatch
@@ -31,6 +32,14 @@ class Subnet:
 
     def __repr__(self) -> str:
         return f"Subnet({int(self.keep.sum())} of {len(self.keep)} channels)"
+
+    def kept_at(self, ids: Int64[Tensor, "*positions"]) -> Bool[Tensor, "*positions"]:
+        """Whether the channel at each position is kept; those that are pinned (-1) always are."""
+        return self._and_pinned[ids]
+
+    @cached_property
+    def _and_pinned(self) -> Bool[Tensor, "_"]:
+        return torch.cat([self.keep, torch.ones(1, dtype=torch.bool, device="cpu")])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: the format, the number of channels, and the kept ids in order."""

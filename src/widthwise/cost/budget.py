@@ -78,7 +78,7 @@ class Limits:
 
     cost: CostModel
     limits: dict[str, int]
-    """Limit per metric (macs, params)."""
+    """Limit per metric (macs, params); where there is none, everything is met."""
 
     def used(self, widths: Int64[Tensor, "population groups"]) -> Float64[Tensor, "population"]:
         """Share of the tightest limit that each strategy uses; at most 1 where every limit is met."""
@@ -86,7 +86,7 @@ class Limits:
             torch.as_tensor(self.cost.measure(m, widths), device="cpu").double() / limit
             for m, limit in self.limits.items()
         ]
-        return torch.stack(shares).amax(0)
+        return torch.stack(shares).amax(0) if shares else torch.zeros(len(widths), dtype=torch.float64, device="cpu")
 
     def met(self, widths: Int64[Tensor, "population groups"]) -> Bool[Tensor, "population"]:
         """Whether each strategy meets every limit."""

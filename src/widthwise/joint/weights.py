@@ -111,8 +111,8 @@ class Weighted:
 def _kept_axes(graph: ChannelGraph, subnet: Subnet, role: Role) -> Iterator[tuple[Axis, Tensor]]:
     """For each parameter's axis of a role the channel at each position that a sub-network keeps."""
     parameters: Mapping[str, nn.Parameter] = dict(graph.model.named_parameters())
-    keep = torch.cat([graph.check(subnet).keep, torch.ones(1, dtype=torch.bool)])  # id -1: always kept
+    graph.check(subnet)
     for axis, its_role in graph.roles.items():
         if its_role == role and axis[0] in parameters:
             ids = graph.axes[axis]
-            yield axis, ids[keep[ids]]
+            yield axis, ids[subnet.kept_at(ids)]

@@ -60,9 +60,9 @@ def save(
 
 
 def _check_shapes(graph: ChannelGraph, subnet: Subnet, tensors: dict[str, Tensor]) -> None:
-    keep = torch.cat([graph.check(subnet).keep, torch.ones(1, dtype=torch.bool)])
+    graph.check(subnet)
     for (name, dim), ids in graph.axes.items():
-        expected = int(keep[ids].sum())
+        expected = int(subnet.kept_at(ids).sum())
         if name not in tensors or tensors[name].shape[dim] != expected:
             got = list(tensors[name].shape) if name in tensors else "nothing"
             raise SubnetMismatch(

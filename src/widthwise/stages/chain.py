@@ -108,8 +108,7 @@ class Stages:
 
 
 def _positions(site: Site, subnet: Subnet) -> Int64[Tensor, "kept"] | None:
-    keep = torch.cat([subnet.keep, torch.ones(1, dtype=torch.bool)])  # id -1: always kept
-    kept = keep[site[1]]
+    kept = subnet.kept_at(site[1])
     return None if bool(kept.all()) else kept.nonzero()[:, 0]
 
 

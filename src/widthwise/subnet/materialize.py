@@ -35,12 +35,12 @@ def kept_positions(
     graph: ChannelGraph, subnet: Subnet, tensors: Collection[str] | None = None
 ) -> dict[Axis, Int64[Tensor, "kept"]]:
     """int64 [kept] for each axis, of these tensors or of all, from which the sub-network removes something."""
-    keep = torch.cat([graph.check(subnet).keep, torch.ones(1, dtype=torch.bool, device="cpu")])  # id -1: always kept
+    graph.check(subnet)
     found: dict[Axis, Tensor | None] = {}
     for axis in graph.roles if tensors is None else (axis for axis in graph.roles if axis[0] in tensors):
         first = graph.alike[axis]
         if first not in found:
-            mask = keep[graph.axes[first]]
+            mask = subnet.kept_at(graph.axes[first])
             found[first] = None if bool(mask.all()) else mask.nonzero()[:, 0]
         found[axis] = found[first]
     return {axis: positions for axis, positions in found.items() if positions is not None}

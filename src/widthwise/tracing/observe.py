@@ -106,17 +106,17 @@ def _sample(out: Tensor, dim: int, chosen: Tensor | None) -> Tensor:
 
 
 @contextmanager
-def _watched(model: nn.Module, sites: Mapping[str, list[Site]], keep: Tensor, small: bool) -> Iterator[Observation]:
+def _watched(model: nn.Module, sites: Mapping[str, list[Site]], subnet: Subnet, small: bool) -> Iterator[Observation]:
     seen, hooks = Observation(), []
 
     def note(path: str, _: nn.Module, __: Any, out: Any) -> None:
         samples = seen.samples.setdefault(path, [])
-        dim, ids = sites[path][len(samples)] if len(samples) < len(sites[path]) else (-1, keep)
+        dim, ids = sites[path][len(samples)] if len(samples) < len(sites[path]) else (-1, subnet.keep)
         if not isinstance(out, Tensor) or not out.is_floating_point() or not 0 <= dim < out.ndim:
             samples.append(torch.empty(0))
             return
         whole = small or out.shape[dim] != len(ids)
-        samples.append(_sample(out, dim, None if whole else keep[ids].nonzero()[:, 0]))
+        samples.append(_sample(out, dim, None if whole else subnet.kept_at(ids).nonzero()[:, 0]))
 
     for path, module in model.named_modules(remove_duplicate=False):
         if path in sites and not isinstance(module, torch.jit.ScriptModule):
@@ -147,8 +147,7 @@ def observe(
         earlier: of the network to compare with; what was as good as a tie there is decided as it was there.
         small: whether this is the small network.
     """
-    keep = torch.cat([subnet.keep, torch.ones(1, dtype=torch.bool)])  # id -1: always kept
-    with _watched(model, sites, keep, small) as seen:
+    with _watched(model, sites, subnet, small) as seen:
         decides = not all(is_number(t) for t in probe.outputs)
         before = earlier.decisions if earlier else []
         with _Decisions(seen.decisions, before, probe.tolerance) if decides else nullcontext():

@@ -2,8 +2,9 @@
 
 Groups are tested together; where that fails they are halved, so a model without surprises costs two runs per round,
 and each surprise a few more. Over the rounds every group is left with a single channel once (squeezed dimensions and
-accidental broadcasting show there), loses a single one once (hard-coded sizes do), loses half of its channels in three
-ways, and stays whole once while its neighbours do not (what was tied to the wrong group shows).
+accidental broadcasting show there), loses a single one once (hard-coded sizes do), loses its front half once (cuts at
+a share of the width do), and a random half in three ways. Neighbours lose other parts at the same time (what was tied
+to the wrong group shows).
 """
 
 from dataclasses import dataclass, field
@@ -23,17 +24,17 @@ from widthwise.tracing.reasons import broken
 
 __all__ = ["prove"]
 
-Cut = Literal["whole", "one gone", "one left"] | int
+Cut = Literal["front gone", "one gone", "one left"] | int
 """What is left of a group in a round; a number stands for the half of its channels that have this bit set."""
 
-ORDERS: tuple[tuple[Cut, ...], ...] = tuple(permutations(("one left", 0, "one gone", 1, "whole", 2)))
+ORDERS: tuple[tuple[Cut, ...], ...] = tuple(permutations(("one left", 0, "one gone", 1, "front gone", 2)))
 """The order in which a group goes through the cuts; groups near one another have different ones."""
 
 ROUNDS = 6
 """Sub-networks that every accepted group has been part of."""
 
-COPIES = 2
-"""The first of them are small networks of their own, as delivered; two, because a group stays whole in one."""
+COPIES = 1
+"""In so many of them the small network is one of its own, as delivered."""
 
 
 def _kept(group: Group, cut: Cut, generator: torch.Generator) -> Tensor:
@@ -49,7 +50,8 @@ def _kept(group: Group, cut: Cut, generator: torch.Generator) -> Tensor:
         some = bool(half.any()) and not bool(half.all())
         return half if some else torch.arange(group.width) == int(number.argmax())
     chosen = torch.arange(group.width) == int(torch.randint(group.width, (), generator=generator))
-    return {"whole": torch.ones_like(chosen), "one gone": ~chosen, "one left": chosen}[cut]
+    back = torch.arange(group.width) >= group.width // 2
+    return {"front gone": back, "one gone": ~chosen, "one left": chosen}[cut]
 
 
 @dataclass
@@ -109,9 +111,8 @@ class _Round:
         """
         if not known and self.failure(groups) is None:
             return []
-        cut = [g for g in groups if self.cut(g) != "whole"]
-        first = self.failure(cut[:1])
-        if first is not None and (len(cut) == 1 or self.failure(cut[-1:]) is not None):
+        first = self.failure(groups[:1])
+        if first is not None and (len(groups) == 1 or self.failure(groups[-1:]) is not None):
             return [(group, first) for group in groups]
         return self.refused([g for g in groups if g not in self.accepted])
 
