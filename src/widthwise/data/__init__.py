@@ -1,6 +1,7 @@
 """Data: from a name, a path, a Dataset or a DataLoader to training, validation and test splits."""
 
 from widthwise.data.config import DataConfig
+from widthwise.data.joined import JoinedSplit
 from widthwise.data.lazy import DatasetSplit
 from widthwise.data.loader import LoaderSplit
 from widthwise.data.memory import MemorySplit
@@ -18,6 +19,7 @@ __all__ = [
     "DataSource",
     "DatasetSplit",
     "ImageData",
+    "JoinedSplit",
     "LoaderSplit",
     "MemorySplit",
     "Normalisation",

@@ -1,21 +1,17 @@
 """Checkpoints: one file, replaced as a whole, read without unpickling anything but tensors and plain values."""
 
 import hashlib
-import io
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from widthwise.data.splits import Split
-from widthwise.errors import ConfigError, CorruptRun, RunMismatch
-from widthwise.runs.atomic import write_atomic
+from widthwise.errors import ConfigError, RunMismatch
+from widthwise.runs.state import load_state, readable, save_state
 from widthwise.train.config import TrainConfig
 from widthwise.train.history import EpochRecord
 from widthwise.train.objective import Objective
@@ -97,9 +93,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "scaler": checkpoint.scaler,
         "epochs": [asdict(record) for record in checkpoint.epochs],
     }
-    buffer = io.BytesIO()  # torch.save hides the reason when the disk it writes to is full
-    torch.save(state, buffer)
-    write_atomic(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
+    save_state(path, state)
 
 
 def load_checkpoint(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
@@ -109,8 +103,8 @@ def load_checkpoint(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
         CorruptRun: the file is truncated or damaged (its checksums are verified), or is something else.
         RunMismatch: it belongs to a training with another fingerprint than `expected`.
     """
-    try:
-        state = _read(path)
+    with readable(path):
+        state = load_state(path)
         _check_format(path, state["format"])
         checkpoint = Checkpoint(
             fingerprint=state["fingerprint"],
@@ -120,24 +114,8 @@ def load_checkpoint(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
             scaler=state["scaler"],
             epochs=[EpochRecord(**record) for record in state["epochs"]],
         )
-    except (OSError, zipfile.BadZipFile, RuntimeError, EOFError, UnpicklingError, KeyError, TypeError) as error:
-        raise CorruptRun(
-            f"a checkpoint must be whole, but {path} cannot be read ({type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else 'no details'}); delete it to train from the start, "
-            "or put back a copy"
-        ) from error
     _check_same(path, checkpoint.fingerprint, expected)
     return checkpoint
-
-
-def _read(path: Path) -> dict[str, Any]:
-    # torch.load does not look at the checksums that torch.save writes.
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return state
 
 
 def _check_format(path: Path, version: object) -> None:
