@@ -22,7 +22,7 @@ from rich.console import Console
 from widthwise.cost import Budget, CostModel
 from widthwise.data import DataConfig, load_data
 from widthwise.errors import ConfigError, CorruptRun, WidthwiseError
-from widthwise.methods import FNNP, Figures, Method, Stagewise
+from widthwise.methods import FNNP, Figures, Joint, Method, Stagewise
 from widthwise.methods.compress import measure
 from widthwise.recipes import RECIPES, Recipe
 from widthwise.report import comparison_table, explain, graph_tables
@@ -43,11 +43,12 @@ def prune(
     weights: Path | None = None,
     data: str = "digits",
     data_options: DataConfig = DataConfig(),  # noqa: B008 - frozen
-    budget: Budget = Budget(macs=0.5),  # noqa: B008 - frozen
+    budget: Budget | None = Budget(macs=0.5),  # noqa: B008 - frozen
     space: WidthSpace = WidthSpace(),  # noqa: B008 - frozen
-    method: Literal["fnnp", "stagewise"] = "fnnp",
+    method: Literal["fnnp", "stagewise", "joint"] = "fnnp",
     fnnp: FNNP = FNNP(),  # noqa: B008 - frozen
     stagewise: Stagewise = Stagewise(),  # noqa: B008 - frozen
+    joint: Joint = Joint(),  # noqa: B008 - frozen
     train_first: bool | None = None,
     train: TrainConfig = TrainConfig(epochs=20, lr=0.1),  # noqa: B008 - frozen
     finetune: TrainConfig = TrainConfig(epochs=20, lr=0.02),  # noqa: B008 - frozen
@@ -63,11 +64,13 @@ def prune(
         weights: a file with the trained weights (safetensors or a state dict).
         data: digits, cifar10, cifar100, folder:PATH or parquet:PATH.
         data_options: how the data is split and prepared.
-        budget: limits of the small network; a number up to 1 is a fraction of the full model's.
+        budget: limits of the small network; a number up to 1 is a fraction of the full model's. null is none, for a
+            method that can do without.
         space: the widths to choose from.
         method: how to search.
         fnnp: settings of the method fnnp.
         stagewise: settings of the method stagewise.
+        joint: settings of the method joint.
         train_first: whether to train the full model before; by default if no weights are given and the method needs
             them.
         train: how the full model is trained.
@@ -77,7 +80,7 @@ def prune(
         run: the run folder; runs/MODEL-DATA if not given. The same command goes on where it was killed.
         seed: of the full model's first weights, where it is trained here.
     """
-    methods: dict[str, Method] = {"fnnp": fnnp, "stagewise": stagewise}
+    methods: dict[str, Method] = {"fnnp": fnnp, "stagewise": stagewise, "joint": joint}
     recipe = Recipe(
         model=model,
         weights=weights,

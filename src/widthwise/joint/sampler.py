@@ -9,7 +9,7 @@ from torch import Tensor
 from widthwise.channels import Subnet
 from widthwise.cost import Limits
 from widthwise.errors import ConfigError
-from widthwise.search import fill
+from widthwise.search import fill, uniform_widths
 from widthwise.subnet import Space
 
 __all__ = ["Draw", "MassSampler"]
@@ -66,10 +66,15 @@ class MassSampler:
         return Draw(self._graph.top(ranking, widths), widths, exponent)
 
     def fixed(self, alpha: Float[Tensor, "channels"], rate: float) -> Draw:
-        """The same share of every group is pruned (the ablation of table 2); no noise, no thresholds."""
+        """The same share of every group is pruned (the ablation of table 2); no noise, no thresholds.
+
+        Under a budget the share is the one that meets it.
+        """
         if not 0 <= rate < 1:
             raise ConfigError(f"A fixed pruning rate is a share in [0, 1), but got {rate}.")
         widths = self._space.snap((self._space.full * (1 - rate))[None])[0]
+        if self._limits is not None:
+            widths = uniform_widths(self._space, self._limits)
         return Draw(self._graph.top(alpha.detach(), widths), widths, 1.0)
 
     def noisy(self, alpha: Float[Tensor, "channels"], seed: int) -> Float[Tensor, "channels"]:

@@ -1,8 +1,9 @@
 """ThresNet: chooses a threshold for every group from its filter weights (joint search-and-training, section 3.2)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import ceil, log2
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -136,6 +137,16 @@ class Policy:
         self.optimizer.zero_grad()
         (-gain - self._entropy * _entropies(logs).sum()).backward()
         self.optimizer.step()
+
+    def state(self) -> dict[str, Any]:
+        """All that a later process needs to go on: tensors and plain values."""
+        return {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "baseline": self.baseline}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.baseline = state["baseline"]
 
 
 def _entropies(logs: Float[Tensor, "groups choices"]) -> Float[Tensor, "groups"]:

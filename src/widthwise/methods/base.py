@@ -8,7 +8,7 @@ from torch import nn
 
 from widthwise.channels import ChannelGraph, Subnet
 from widthwise.cost import CostModel, Limits
-from widthwise.data import ImageData
+from widthwise.data import ImageData, Split
 from widthwise.search import Log, SearchReporter, Trial
 from widthwise.subnet import Space
 from widthwise.train import History, Objective, RichReporter, TrainConfig, fit
@@ -33,19 +33,27 @@ class Trainer:
         *,
         teacher: nn.Module | None = None,
         objective: Objective | None = None,
+        train: Split | None = None,
     ) -> History:
-        """Train on the training images, in place; a training that was done before is only loaded."""
+        """Train in place, on the training images if nothing else is given; what was done before is only loaded."""
         return fit(
             model,
-            self.data.train,
+            self.data.train if train is None else train,
             config,
             val=self.data.val,
             teacher=teacher,
             objective=objective,
-            checkpoint=self.folder / "checkpoints" / f"{name}.pt",
+            checkpoint=self._checkpoint(name),
             progress=RichReporter(name) if self.progress else None,
             trackers=self.folder / "tensorboard" / name,
         )
+
+    def forget(self, name: str) -> None:
+        """Delete the checkpoint of a training that nothing will go on from."""
+        self._checkpoint(name).unlink(missing_ok=True)
+
+    def _checkpoint(self, name: str) -> Path:
+        return self.folder / "checkpoints" / f"{name}.pt"
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +66,7 @@ class Task:
     cost: CostModel
     space: Space
     limits: Limits
+    """Holds no limit where no budget was given."""
     data: ImageData
     """Searches use ``train`` and ``val`` only."""
     log: Log
@@ -79,6 +88,10 @@ class Found:
     """Whose weights the finalists inherit; the task's model if not given."""
     retrain: TrainConfig | None = None
     """How the finalists are trained from fresh weights; if not given they are fine-tuned."""
+    starts: list[nn.Module] | None = None
+    """The finalists as networks with weights of their own, where those are not the parent's."""
+    train: Split | None = None
+    """What the finalists are trained on, if not the training images."""
 
 
 @runtime_checkable
@@ -88,6 +101,11 @@ class Method(Protocol):
     @property
     def needs_trained(self) -> bool:
         """Whether the search judges by the weights of the model that it is given."""
+        ...
+
+    @property
+    def needs_budget(self) -> bool:
+        """Whether the search can do nothing without a limit."""
         ...
 
     def search(self, task: Task) -> Found:

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from widthwise.channels import ChannelGraph, Subnet
-from widthwise.cost import Budget, CostModel
+from widthwise.cost import Budget, CostModel, Limits
 from widthwise.cost.latency import measure_latency
 from widthwise.data import DataSource, ImageData, Split, load_data
-from widthwise.errors import NothingToPrune
+from widthwise.errors import InvalidBudget, NothingToPrune
 from widthwise.evaluate import accuracy, adaptive_bn
 from widthwise.evaluate.modes import evaluating, logits_of, placement
 from widthwise.methods.base import Found, Method, Task, Trainer
@@ -76,7 +76,7 @@ def compress(
     model: nn.Module,
     data: DataSource,
     *,
-    budget: Budget,
+    budget: Budget | None = None,
     method: Method | None = None,
     run: str | Path | None = None,
     space: WidthSpace | None = None,
@@ -95,7 +95,7 @@ def compress(
     Args:
         model: the full network; it is not changed (``train`` works on it, though).
         data: anything that :func:`widthwise.data.load_data` takes.
-        budget: what the small network may cost.
+        budget: what the small network may cost; only :class:`Joint` works without.
         method: :class:`FNNP` with its defaults if not given.
         run: the run folder; nothing is kept without one.
         space: the widths to choose from; all of them if not given.
@@ -111,6 +111,10 @@ def compress(
         WidthwiseError: see :mod:`widthwise.errors`; each says what to do.
     """
     method = method or FNNP()
+    if budget is None and method.needs_budget:
+        raise InvalidBudget(
+            f"{type(method).__name__} searches under a budget, but none was given; try budget=Budget(macs=0.5)."
+        )
     space, finetune = space or WidthSpace(), finetune or TrainConfig(epochs=10, lr=0.02)
     images = load_data(data)
     graph = trace(model, images.example().to(placement(model)[0]), pin=pin, unproved=unproved)
@@ -119,7 +123,7 @@ def compress(
         raise NothingToPrune(f"A model needs at least one group of prunable channels, but all are pinned: {reasons}.")
     cost = CostModel(graph)
     allowed = space.of(graph)
-    limits = budget.on(cost, allowed)
+    limits = Limits(cost, {}) if budget is None else budget.on(cost, allowed)
     _check_outputs(model, images)
     settings = {"budget": budget, "method": method, "space": space, "finetune": finetune, "train": train}
     config = _describe(model, images, graph=graph.fingerprint, **settings)
@@ -149,12 +153,13 @@ def _best_of(
     config = found.retrain or finetune
     teacher = model if config.distill_weight else None
     for place, subnet in enumerate(found.finalists, 1):
-        small = materialize(found.parent or model, graph, subnet).to(placement(model)[0])
+        cut = materialize(found.parent or model, graph, subnet) if found.starts is None else found.starts[place - 1]
+        small = cut.to(placement(model)[0])
         if found.retrain is not None:
             fresh(small, config.seed)
         else:
             _calibrate(small, trainer.data.train, config.seed)
-        trainer.fit(f"finalist-{place}", small, config, teacher=teacher)
+        trainer.fit(f"finalist-{place}", small, config, teacher=teacher, train=found.train)
         reached = accuracy(small.to(search_device()), trainer.data.val, precision=config.precision)
         if best is None or reached > best[0]:
             best = (reached, small, subnet)

@@ -139,6 +139,11 @@ class Stagewise:
         rows = space.snap(ratios[:, None] * space.full)
         return Space(space.graph, tuple(column.unique() for column in rows.T))
 
+    @property
+    def needs_budget(self) -> bool:
+        """Always."""
+        return True
+
     def search(self, task: Task) -> Found:
         """Train the super-net, store the full network's features, and divide the budget over the stages."""
         objective = self.prepare(task)

@@ -30,7 +30,7 @@ class Recipe:
     data: str
     """A data set by name, see :func:`widthwise.load_data`; where it is a folder, the user's own."""
     data_options: DataConfig = field(default_factory=DataConfig)
-    budget: Budget
+    budget: Budget | None
     method: Method
     space: WidthSpace = field(default_factory=WidthSpace)
     train: TrainConfig | None = None
