@@ -10,7 +10,7 @@ from PIL import Image
 from widthwise import Budget
 from widthwise.cli import main
 from widthwise.data import DataConfig
-from widthwise.methods import Stagewise
+from widthwise.methods import Joint, Method, Stagewise
 from widthwise.recipes import RECIPES, Recipe
 from widthwise.search import DivisionSettings
 from widthwise.train import TrainConfig
@@ -30,24 +30,36 @@ def tree(root: Path, size: int, classes: int = 2, images: int = 12) -> Path:
     return root
 
 
-def short(recipe: Recipe, data: Path, size: int) -> Recipe:
-    """The same recipe with two steps of each training."""
-    method = recipe.method
+LITTLE = {"epochs": 1, "max_steps": 2, "batch_size": 8}
+"""Two steps of each training."""
+
+
+def short_method(method: Method) -> Method:
+    """The same method with as little as shows that it runs."""
+    if isinstance(method, Joint):
+        network, weights = (replace(c, **LITTLE) for c in (method.rounds.network, method.rounds.weights))
+        rounds = replace(method.rounds, rounds=1, network=network, weights=weights, episodes=2, episode_images=4)
+        return replace(method, coarse=replace(method.coarse, **LITTLE), rounds=rounds)
     assert isinstance(method, Stagewise)
-    little = {"epochs": 1, "max_steps": 2, "batch_size": 8}
+    return replace(
+        method,
+        supernet=replace(method.supernet, **LITTLE),
+        retrain=replace(method.retrain, **LITTLE),
+        division=DivisionSettings(evaluations=6, exhaustive=0),
+        search_images=8,
+        search_batch=8,
+    )
+
+
+def short(recipe: Recipe, data: Path, size: int) -> Recipe:
+    """The same recipe, small."""
     return replace(
         recipe,
         data=f"folder:{data}",
         data_options=DataConfig(val_fraction=0.3, image_size=size),
         budget=Budget(macs=0.5),
-        method=replace(
-            method,
-            supernet=replace(method.supernet, **little),
-            retrain=replace(method.retrain, **little),
-            division=DivisionSettings(evaluations=6, exhaustive=0),
-            search_images=8,
-            search_batch=8,
-        ),
+        method=short_method(recipe.method),
+        finetune=replace(recipe.finetune, **LITTLE),
     )
 
 

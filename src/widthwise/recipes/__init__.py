@@ -2,6 +2,13 @@
 
 from collections.abc import Callable
 
+from widthwise.recipes.joint import (
+    joint_resnet20_cifar10,
+    joint_resnet20_minutes,
+    joint_resnet50_imagenet,
+    joint_resnet56_cifar10,
+    joint_resnet110_cifar10,
+)
 from widthwise.recipes.recipe import Recipe
 from widthwise.recipes.stagewise import (
     stagewise_mobilenet_v1_imagenet,
@@ -13,6 +20,11 @@ from widthwise.recipes.stagewise import (
 __all__ = [
     "RECIPES",
     "Recipe",
+    "joint_resnet20_cifar10",
+    "joint_resnet20_minutes",
+    "joint_resnet50_imagenet",
+    "joint_resnet56_cifar10",
+    "joint_resnet110_cifar10",
     "stagewise_mobilenet_v1_imagenet",
     "stagewise_mobilenet_v2_imagenet",
     "stagewise_resnet50_imagenet",
@@ -26,6 +38,11 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         stagewise_resnet50_imagenet,
         stagewise_mobilenet_v1_imagenet,
         stagewise_mobilenet_v2_imagenet,
+        joint_resnet20_cifar10,
+        joint_resnet56_cifar10,
+        joint_resnet110_cifar10,
+        joint_resnet50_imagenet,
+        joint_resnet20_minutes,
     )
 }
 """By name, for the command line."""
