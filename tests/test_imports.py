@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("errors", "channels", "subnet", "tracing", "cost", "data", "zoo", "runs", "evaluate", "train", "search"),
         *("parallel", "stages", "supernet", "joint"),
     },
-    "recipes": {"errors", "subnet", "cost", "data", "zoo", "train", "methods"},
+    "recipes": {"errors", "subnet", "cost", "data", "zoo", "train", "joint", "methods"},
     "report": {"errors", "channels", "subnet", "cost", "methods"},
     "cli": {
         *("errors", "channels", "subnet", "tracing", "cost", "data", "zoo", "runs", "evaluate", "train", "search"),

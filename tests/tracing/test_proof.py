@@ -1,5 +1,6 @@
 """What the proof rests on: the reference, double precision where rounding leaves a doubt, and decisions."""
 
+import sys
 from contextlib import nullcontext
 from unittest.mock import patch
 
@@ -213,4 +214,39 @@ def test_a_cut_at_a_share_of_the_width_is_found(cut: str, width: int) -> None:
     if not (cut in ("tensor_split", "chunk", "half") and width % 2 == 0):
         assert not graph.prunable
     for seed in range(4 if graph.prunable else 0):
+        oracle.check_subnet(model, graph, oracle.random_keep(graph, seed), inputs, 1e-9)
+
+
+def test_a_mistake_of_ours_does_not_pass_for_one_of_the_models() -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise NameError("name 'keep' is not defined")
+
+    module = sys.modules["widthwise.subnet.shared"]
+    assert widthwise.trace(convolutions(), IMAGE).prunable
+    with patch.object(module, "slice_axes", broken):  # raised in a test: as if by the model
+        assert not widthwise.trace(convolutions(), IMAGE).prunable
+    scope: dict[str, object] = {}
+    exec(compile("def broken(*_, **__):\n    return undefined\n", str(module.__file__), "exec"), scope)
+    with patch.object(module, "slice_axes", scope["broken"]), pytest.raises(NameError, match="undefined"):
+        widthwise.trace(convolutions(), IMAGE)
+
+
+def test_a_table_that_a_layer_reads_is_no_weight_of_it() -> None:
+    """Swin v2: position biases come from an MLP over coordinates in a buffer; its hidden width can be pruned."""
+
+    class Positions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden, self.out, self.last = nn.Linear(2, 12), nn.Linear(12, 3), nn.Conv2d(3, 2, 1)
+            self.register_buffer("table", torch.rand(16, 2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            bias = self.out(self.hidden(self.table).relu()).T.reshape(1, 3, 4, 4)
+            return self.last(x + bias)
+
+    model = oracle.randomise(Positions().double(), 0)
+    inputs = torch.rand(1, 3, 4, 4, dtype=torch.float64)
+    graph = widthwise.trace(model, inputs)
+    assert graph.group("hidden").width == 12
+    for seed in range(3):
         oracle.check_subnet(model, graph, oracle.random_keep(graph, seed), inputs, 1e-9)

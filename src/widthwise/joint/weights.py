@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from widthwise.channels import Axis, ChannelGraph, Subnet
 from widthwise.channels.graph import Role
+from widthwise.subnet.gated import multiplied
 from widthwise.subnet.resize import exchanged, places_of, tensors_of
 
 __all__ = ["FilterWeights", "Placement", "Weighted"]
@@ -79,15 +80,7 @@ class Weighted:
 
     def tensors(self) -> dict[str, Tensor]:
         """The multiplied tensors by name, in the network's shapes; differentiable in both."""
-        own = tensors_of(self.network)
-        factors = self.weights.factors(self.subnet)
-        factors = torch.cat([factors, factors.new_ones(1)])  # id -1: never multiplied
-        changed: dict[str, Tensor] = {}
-        for (name, dim), ids in self._axes.items():
-            tensor = changed.get(name, own[name])
-            along = factors[ids.to(factors.device)].to(tensor.device, tensor.dtype)
-            changed[name] = tensor * along.reshape([-1 if d == dim else 1 for d in range(tensor.ndim)])
-        return changed
+        return multiplied(tensors_of(self.network), self._axes, self.weights.factors(self.subnet))
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -1,17 +1,18 @@
 """A sub-network as gates: full shapes, every consumer's input weights multiplied by one number per channel."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from widthwise.channels.graph import ChannelGraph
+from widthwise.channels.graph import Axis, ChannelGraph
 from widthwise.errors import SubnetMismatch
 from widthwise.subnet.materialize import checked_tensors
 from widthwise.subnet.resize import exchanged, places_of, tensors_of
 
-__all__ = ["gated"]
+__all__ = ["gated", "multiplied"]
 
 
 class gated:  # noqa: N801 - reads as the function that it is to its callers
@@ -37,17 +38,29 @@ class gated:  # noqa: N801 - reads as the function that it is to its callers
 
     def parameters(self) -> dict[str, Tensor]:
         """The consumers' weights, each multiplied by the gates along its input axis."""
-        tensors = tensors_of(self._model)
-        gates = torch.cat([self.gates, self.gates.new_ones(1)])  # id -1: never gated
-        changed: dict[str, Tensor] = {}
-        for (name, dim), role in self._graph.roles.items():
-            if role == "in":
-                weight = changed.get(name, tensors[name])
-                factor = gates.to(weight.device, weight.dtype)[self._graph.axes[name, dim].to(weight.device)]
-                changed[name] = weight * factor.reshape([-1 if d == dim else 1 for d in range(weight.ndim)])
-        return changed
+        axes = {axis: self._graph.axes[axis] for axis, role in self._graph.roles.items() if role == "in"}
+        return multiplied(tensors_of(self._model), axes, self.gates)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the gated network returns for these inputs."""
         with exchanged(places_of(self._model), self.parameters()):
             return self._model(*args, **kwargs)
+
+
+def multiplied(
+    tensors: Mapping[str, Tensor], axes: Mapping[Axis, Int64[Tensor, "_"]], gates: Float[Tensor, "channels"]
+) -> dict[str, Tensor]:
+    """Tensors of which some axes are multiplied by one number per channel, by name; differentiable in both.
+
+    Args:
+        tensors: by name, those of the axes at least.
+        axes: the channel at each position; -1 is not multiplied.
+        gates: float [channels].
+    """
+    gates = torch.cat([gates, gates.new_ones(1)])  # id -1
+    changed: dict[str, Tensor] = {}
+    for (name, dim), ids in axes.items():
+        tensor = changed.get(name, tensors[name])
+        along = gates.to(tensor.device, tensor.dtype)[ids.to(tensor.device)]
+        changed[name] = tensor * along.reshape([-1 if d == dim else 1 for d in range(tensor.ndim)])
+    return changed

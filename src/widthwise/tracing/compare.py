@@ -4,13 +4,17 @@ The reference is the full network whose consumers have zero weights for the remo
 which is exact whatever stands in between.
 """
 
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+import widthwise.channels
+import widthwise.subnet
 from widthwise.channels import Axis, ChannelGraph, Site, Subnet
 from widthwise.subnet.resize import resized_copy, tensors_of
 from widthwise.subnet.shared import SharedSubnet, SuperNet
@@ -126,5 +130,21 @@ class Comparison:
 
 
 def breaks(error: Exception) -> str:
-    """What to say of a forward that no longer runs."""
+    """What to say of a forward that no longer runs.
+
+    Raises:
+        the error, if it is a mistake of ours: it must not pass for one of the model's.
+    """
+    if isinstance(error, NameError | AttributeError | TypeError | AssertionError) and _raised_in(error) in _OURS:
+        raise error
     return f"breaks the forward when pruned ({type(error).__name__}: {(str(error) or 'no message').splitlines()[0]})"
+
+
+_OURS = [Path(file).resolve().parent for file in (__file__, widthwise.channels.__file__, widthwise.subnet.__file__)]
+"""Folders of the code that runs in a proof and is not the model's."""
+
+
+def _raised_in(error: Exception) -> Path | None:
+    """The folder of the code that an error comes from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return Path(frames[-1].filename).resolve().parent if frames else None

@@ -96,7 +96,7 @@ class Flow(TorchDispatchMode):
                     layers.append(place(torch.arange(first, first + size), tensor.ndim, dim))
                     first += size
             self._layers[tensor] = tuple(layers)
-            self._weights[tensor] = 2
+            self._weights[tensor] = 2 if isinstance(tensor, nn.Parameter) else 1
         self.num_nodes = first
 
     @contextmanager
@@ -206,7 +206,10 @@ class Flow(TorchDispatchMode):
         return self._modules.get(self.module)
 
     def weight(self, tensor: Tensor) -> int:
-        """2 for a parameter or buffer or a view of it, 1 for what is computed from those alone, 0 for an activation."""
+        """2 for a parameter or a view of it, 1 for a buffer or what is computed from either alone, 0 for an activation.
+
+        Of two operands of a product the higher one is the layer's: a table of coordinates is what a layer reads.
+        """
         rank: int = self._weights.get(tensor, 0)
         return rank
 

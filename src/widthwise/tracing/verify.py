@@ -115,8 +115,9 @@ class _Round:
         """
         if not known and self.failure(groups) is None:
             return []
-        first = self.failure(groups[:1])
-        if first is not None and (len(groups) == 1 or self.failure(groups[-1:]) is not None):
+        cut = [g for g in groups if not bool(self.subnet([g]).keep.all())]  # of two channels both may stay
+        first = self.failure(cut[:1])
+        if first is not None and (len(cut) == 1 or self.failure(cut[-1:]) is not None):
             return [(group, first) for group in groups]
         return self.refused([g for g in groups if g not in self.accepted])
 
