@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-gpu test-peers check format bench bench-stagewise coverage clean
+.PHONY: demo test test-slow test-gpu test-peers check format bench bench-stagewise bench-joint coverage clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -46,6 +46,10 @@ SETTINGS ?= cpu
 DATA     ?= cifar10
 bench-stagewise: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.stagewise $(PART) --data $(DATA) --settings $(SETTINGS) --docs docs
+
+# make bench-joint DATA=parquet:DIR; hours. Killed, the same command goes on.
+bench-joint: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.joint --data $(DATA) --settings $(SETTINGS) --docs docs
 
 coverage: $(STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,peers]'

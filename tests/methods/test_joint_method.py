@@ -12,14 +12,13 @@ from torch import nn
 
 import widthwise
 from widthwise import Budget, CostModel, Joint, TrainConfig, WidthSpace, build_model, compress, load_data, trace
-from widthwise.data import Split
 from widthwise.errors import ConfigError, InvalidBudget
 from widthwise.evaluate import accuracy
 from widthwise.joint import FilterWeights, JointSearch, RoundSettings
 from widthwise.joint.search import Round
 from widthwise.methods import Result, Trainer
 from widthwise.runs import Journal, read_events
-from widthwise.train import History, Objective, fit
+from widthwise.train import History, fit
 
 BRIEF = TrainConfig(epochs=1, batch_size=128, lr=0.1)
 ROUNDS = RoundSettings(
@@ -139,17 +138,8 @@ def test_with_all_thresholds_one_and_no_noise_a_round_is_ordinary_training(tmp_p
     trained: dict[str, History] = {}
 
     class Recorded(Trainer):
-        def fit(
-            self,
-            name: str,
-            model: nn.Module,
-            config: TrainConfig,
-            *,
-            teacher: nn.Module | None = None,
-            objective: Objective | None = None,
-            train: Split | None = None,
-        ) -> History:
-            trained[name] = super().fit(name, model, config, teacher=teacher, objective=objective, train=train)
+        def fit(self, name: str, *args: Any, **kwargs: Any) -> History:
+            trained[name] = super().fit(name, *args, **kwargs)
             return trained[name]
 
     limits = widthwise.cost.Limits(CostModel(graph), {})

@@ -1,0 +1,102 @@
+"""Settings of the experiments on joint search-and-training, by name: ``cpu``, ``accelerator``, ``tiny``."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from benchmarks.experiments import identity
+from widthwise.joint import RoundSettings
+from widthwise.methods import FNNP, Joint
+from widthwise.methods.compress import plain
+from widthwise.train import TrainConfig
+
+__all__ = ["SETTINGS", "JointSettings", "accelerator", "cpu", "tiny"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointSettings:
+    """The experiments of docs/joint.md."""
+
+    model: str
+    """A network of the zoo."""
+    budget: float = 0.5
+    """Share of the multiply-adds."""
+    joint: Joint
+    """The method; its ablations differ in one setting each."""
+    finetune: TrainConfig
+    """Of every winner."""
+    full: TrainConfig
+    """Of the full network that FNNP starts from."""
+    fnnp: FNNP
+    """The search on it."""
+    scratch: TrainConfig
+    """Of uniform width; its epochs are as many as take the time of the whole joint run."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Runs of everything."""
+    threads: int = 1
+    """Torch threads."""
+
+    def identity(self) -> dict[str, Any]:
+        """What decides a single result, as JSON data; there may be more seeds."""
+        return {**identity(self, {"seeds", "threads"}), "joint": plain(self.joint), "fnnp": plain(self.fnnp)}
+
+
+def cpu() -> JointSettings:
+    """ResNet-20 on one core: about 10 minutes per run of the method on an idle machine (estimated, not measured)."""
+    fast: dict[str, Any] = {"precision": "bf16", "channels_last": True}
+    return JointSettings(
+        model="resnet20",
+        joint=Joint(
+            coarse=TrainConfig(epochs=5, lr=0.1, **fast),
+            rounds=RoundSettings(
+                rounds=8,
+                network=TrainConfig(epochs=1, lr=0.05, **fast),
+                late_round=6,
+                late_epochs=1,
+                late_lr=0.01,
+                weights=TrainConfig(epochs=1, lr=1e-3, weight_decay=0.0, schedule="constant", **fast),
+            ),
+        ),
+        finetune=TrainConfig(epochs=6, lr=0.05, **fast),
+        full=TrainConfig(epochs=10, lr=0.1, **fast),
+        fnnp=FNNP(candidates=60, finalists=1, validation_images=2000, precision="bf16"),
+        scratch=TrainConfig(epochs=1, lr=0.1, **fast),
+    )
+
+
+def accelerator() -> JointSettings:
+    """ResNet-56 at the paper's length (section 4.1), on one accelerator. Not timed here: none was at hand."""
+    fast: dict[str, Any] = {"precision": "bf16", "channels_last": True}
+    paper = Joint()
+    rounds = paper.rounds
+    return JointSettings(
+        model="resnet56",
+        joint=replace(
+            paper,
+            coarse=replace(paper.coarse, **fast),
+            rounds=replace(rounds, network=replace(rounds.network, **fast), weights=replace(rounds.weights, **fast)),
+        ),
+        finetune=TrainConfig(epochs=100, batch_size=256, lr=0.01, weight_decay=5e-5, **fast),
+        full=TrainConfig(epochs=200, lr=0.1, **fast),
+        fnnp=FNNP(candidates=200, finalists=2),
+        scratch=TrainConfig(epochs=1, lr=0.1, **fast),
+    )
+
+
+def tiny() -> JointSettings:
+    """Everything cut down, to see that it runs to its end; the figures mean nothing."""
+    brief = TrainConfig(epochs=1, max_steps=2, batch_size=32, lr=0.05)
+    rounds = RoundSettings(rounds=2, network=brief, weights=brief, episodes=2, episode_images=32)
+    return JointSettings(
+        model="digits_net",
+        joint=Joint(coarse=brief, rounds=rounds),
+        finetune=brief,
+        full=brief,
+        fnnp=FNNP(candidates=3, finalists=1, calibration_images=64, validation_images=64),
+        scratch=brief,
+        seeds=(0, 1),
+    )
+
+
+SETTINGS: dict[str, Callable[[], JointSettings]] = {"cpu": cpu, "accelerator": accelerator, "tiny": tiny}
+"""By name, for the command line."""
