@@ -43,7 +43,8 @@ def prune(
     weights: Path | None = None,
     data: str = "digits",
     data_options: DataConfig = DataConfig(),  # noqa: B008 - frozen
-    budget: Budget | None = Budget(macs=0.5),  # noqa: B008 - frozen
+    budget: Budget = Budget(macs=0.5),  # noqa: B008 - frozen
+    no_budget: bool = False,
     space: WidthSpace = WidthSpace(),  # noqa: B008 - frozen
     method: Literal["fnnp", "stagewise", "joint"] = "fnnp",
     fnnp: FNNP = FNNP(),  # noqa: B008 - frozen
@@ -64,8 +65,8 @@ def prune(
         weights: a file with the trained weights (safetensors or a state dict).
         data: digits, cifar10, cifar100, folder:PATH or parquet:PATH.
         data_options: how the data is split and prepared.
-        budget: limits of the small network; a number up to 1 is a fraction of the full model's. null is none, for a
-            method that can do without.
+        budget: limits of the small network; a number up to 1 is a fraction of the full model's.
+        no_budget: search without limits, with a method that can (joint).
         space: the widths to choose from.
         method: how to search.
         fnnp: settings of the method fnnp.
@@ -86,7 +87,7 @@ def prune(
         weights=weights,
         data=data,
         data_options=data_options,
-        budget=budget,
+        budget=None if no_budget else budget,
         method=methods[method],
         space=space,
         finetune=finetune,

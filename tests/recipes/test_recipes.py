@@ -1,5 +1,6 @@
 """The papers' recipes: their settings, and that each runs, in short, on a tree of images made here."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,7 +66,9 @@ def short(recipe: Recipe, data: Path, size: int) -> Recipe:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_runs_on_a_tree_of_images(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("widthwise.methods.compress.LATENCY_BATCHES", (1,))  # timing 64 images takes longer than all
+    monkeypatch.setattr(
+        sys.modules["widthwise.methods.compress"], "LATENCY_BATCHES", (1,)
+    )  # timing 64 images takes longer than all
     size = 32 if "cifar" in name else 64
     recipe = short(RECIPES[name](), tree(tmp_path / "images", size), size)
     result = recipe.run(tmp_path / "run", progress=False)
