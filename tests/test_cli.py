@@ -112,6 +112,7 @@ def test_trace_says_on_standard_error_what_is_wrong_with_json_too(capsys):
         (["prune", "--budget.macs", "0"], "InvalidBudget", "above zero"),
         (["prune", "--budget.macs", "1.5"], "InvalidBudget", "whole number"),
         (["prune", "--budget.macs", "0.00001"], "InfeasibleBudget", "smallest"),
+        (["prune", "--no_budget"], "InvalidBudget", "searches under a budget"),
         (["prune", "--data", "nowhere"], "DataError", "nowhere"),
         (["prune", "--model", "resnet57"], "UnknownModel", "resnet56"),
         (["prune", "--model", "resnet20", "--weights", "missing.safetensors"], None, "missing.safetensors"),
