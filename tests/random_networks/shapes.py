@@ -170,7 +170,7 @@ def _shuffle(site: Site, a: int, b: int) -> Step:
             return x.view(n, g, c // g, h, w).transpose(1, 2).reshape(n, c, h, w)
         if b % 4 == 2:
             return x.reshape(n, c // g, g, h, w).transpose(1, 2).flatten(1, 2)
-        return torch.native_channel_shuffle(x, g)
+        return torch.native_channel_shuffle(x.contiguous(), g)  # under a dispatch mode (FlopCounterMode) it takes views
 
     return Step(run)
 
