@@ -4,9 +4,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from widthwise.data import ImageData, Split
+from widthwise.data import ImageData
 
-__all__ = ["at_most", "identity", "results_of", "sizes_of"]
+__all__ = ["identity", "results_of", "sizes_of"]
 
 
 def identity(settings: Any, free: Collection[str]) -> dict[str, Any]:
@@ -28,8 +28,3 @@ def sizes_of(data: ImageData) -> dict[str, int]:
 def results_of(events: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """The values of a journal's results by their keys."""
     return {event["key"]: event["value"] for event in events if event.get("event") == "result"}
-
-
-def at_most(split: Split, count: int | None, seed: int) -> Split:
-    """All of a split, or so many images of it."""
-    return split if count is None or count >= len(split) else split.subset(count, seed=seed)

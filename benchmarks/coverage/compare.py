@@ -64,8 +64,10 @@ class _Decisions(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         results = _tensors(out)
         decides = func.overloadpacket is torch.ops.aten.topk or not any(t.is_floating_point() for t in results)
+        if not (results and decides) or func._schema.is_mutable:
+            return out
         inputs = [t.clone() for t in _tensors((args, kwargs)) if t.is_floating_point()]
-        if not (results and decides and inputs) or func._schema.is_mutable:
+        if not inputs:
             return out
         number = len(self._made)
         self._made.append((inputs, tree_map_only(Tensor, torch.clone, out)))

@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from benchmarks.experiments import at_most, sizes_of
+from benchmarks.experiments import sizes_of
 from benchmarks.fnnp.settings import FnnpSettings
 from widthwise import (
     Budget,
@@ -27,7 +27,7 @@ from widthwise import (
     materialize,
     trace,
 )
-from widthwise.data import ImageData, Split
+from widthwise.data import ImageData, Split, at_most
 from widthwise.errors import InfeasibleBudget
 from widthwise.methods.evaluators import CALIBRATION_BATCH, AdaptiveBN, Evaluator, GlobalBN, ShortTraining, inherited
 from widthwise.runs import Journal, RunFolder

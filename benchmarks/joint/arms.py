@@ -16,7 +16,7 @@ from widthwise import Budget, CostModel, WidthSpace, accuracy, build_model, comp
 from widthwise.data import ImageData, JoinedSplit
 from widthwise.methods import Joint, Method
 from widthwise.methods.evaluators import search_device
-from widthwise.methods.stagewise import fresh
+from widthwise.methods.initialise import fresh
 from widthwise.runs import read_events
 from widthwise.search import uniform_widths
 from widthwise.train import TrainConfig, fit

@@ -11,13 +11,12 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from benchmarks.experiments import at_most
 from benchmarks.stagewise.settings import StagewiseSettings
 from widthwise import Budget, CostModel, Subnet, WidthSpace, build_model, materialize, trace
-from widthwise.data import ImageData, Split
+from widthwise.data import ImageData, Split, at_most
 from widthwise.methods import Stagewise, Task, Trainer
 from widthwise.methods.evaluators import search_device
-from widthwise.methods.stagewise import fresh
+from widthwise.methods.initialise import fresh
 from widthwise.parallel import ParallelConfig
 from widthwise.runs import write_atomic
 from widthwise.search import DivisionSettings, Log, SilentSearchReporter, Widths

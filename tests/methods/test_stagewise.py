@@ -9,7 +9,7 @@ from torch import nn
 import widthwise
 from widthwise.errors import ConfigError, InfeasibleBudget, NoStages
 from widthwise.methods import Stagewise
-from widthwise.methods.stagewise import fresh
+from widthwise.methods.initialise import fresh
 from widthwise.parallel import ParallelConfig
 from widthwise.runs import Journal
 from widthwise.search import DivisionSettings, EvolutionSettings

@@ -7,7 +7,7 @@ from widthwise.data.loader import LoaderSplit
 from widthwise.data.memory import MemorySplit
 from widthwise.data.pixels import IMAGENET_MEAN, IMAGENET_STD, CropFlip, Normalisation
 from widthwise.data.sources import LOADERS, DataSource, load_data
-from widthwise.data.splits import Batches, ImageData, Split
+from widthwise.data.splits import Batches, ImageData, Split, at_most
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -24,5 +24,6 @@ __all__ = [
     "MemorySplit",
     "Normalisation",
     "Split",
+    "at_most",
     "load_data",
 ]

@@ -104,6 +104,11 @@ class ImageData:
                 check_labels(split.labels, num_outputs, f"the {part} part of {self.name}")
 
 
+def at_most(split: Split, count: int | None, seed: int) -> Split:
+    """Return `count` examples of a split (see `Split.subset`); the split itself where it has no more, or for None."""
+    return split if count is None or count >= len(split) else split.subset(count, seed=seed)
+
+
 def check_labels(labels: Int64[Tensor, " n"], num_classes: int, where: str) -> None:
     """Check 0 <= label < num_classes; `where` names the labels in the message. Raises LabelOutOfRange."""
     wrong = ((labels < 0) | (labels >= num_classes)).nonzero().flatten()

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from widthwise.errors import ConfigError
 
@@ -16,6 +17,7 @@ __all__ = [
     "evaluating",
     "images_of",
     "logits_of",
+    "normalising_by_batch",
     "placement",
     "random_state_kept",
 ]
@@ -55,6 +57,19 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         _switch(model, flags, mode=before if listens else None)
+
+
+@contextmanager
+def normalising_by_batch(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, but batch norms normalise with the statistics of the batch, as in training.
+
+    On a large batch that recalibrates any sub-network at no cost. Running statistics change.
+    """
+    with evaluating(model):
+        for module in model.modules():
+            if isinstance(module, _BatchNorm):
+                module.training = True  # `evaluating` puts it back
+        yield
 
 
 def _switch(model: nn.Module, flags: list[tuple[nn.Module, bool]], mode: bool | None) -> None:

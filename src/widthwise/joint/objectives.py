@@ -5,7 +5,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from widthwise.joint.weights import FilterWeights, Weighted
+from widthwise.joint.weights import Weighted
 from widthwise.train.objective import Outcome, Step
 
 __all__ = ["WeightedObjective"]
@@ -33,8 +33,6 @@ class WeightedObjective:
     ) -> None:
         self.weighted, self.own, self._trains = weighted, weighted.weights, trains
         self._penalty, self._smoothing, self._name = penalty, label_smoothing, name
-
-    own: FilterWeights
 
     def describe(self) -> dict[str, Any]:
         """What decides the outcome beside the training's settings."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from widthwise.channels import Subnet
 from widthwise.cost import Limits
 from widthwise.errors import ConfigError
+from widthwise.joint.weights import softmax_within
 from widthwise.search import fill, uniform_widths
 from widthwise.subnet import Space
 
@@ -72,9 +73,10 @@ class MassSampler:
         """
         if not 0 <= rate < 1:
             raise ConfigError(f"A fixed pruning rate is a share in [0, 1), but got {rate}.")
-        widths = self._space.snap((self._space.full * (1 - rate))[None])[0]
         if self._limits is not None:
             widths = uniform_widths(self._space, self._limits)
+        else:
+            widths = self._space.snap((self._space.full * (1 - rate))[None])[0]
         return Draw(self._graph.top(alpha.detach(), widths), widths, 1.0)
 
     def noisy(self, alpha: Float[Tensor, "channels"], seed: int) -> Float[Tensor, "channels"]:
@@ -82,10 +84,7 @@ class MassSampler:
         uniform = torch.rand(len(alpha), dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
         gumbel = -torch.log(-torch.log(uniform.clamp(1e-300, 1 - 1e-16)))
         scores = alpha.detach().cpu().double() + self._noise * gumbel
-        shares = torch.empty_like(scores)
-        for group in self._graph.prunable:
-            shares[group.ids] = scores[group.ids].softmax(0)
-        return shares
+        return softmax_within(self._graph, scores)
 
     def _masses(self, shares: Float[Tensor, "channels"]) -> list[Float[Tensor, "width"]]:
         """For each group the probability of its 1, 2, ... likeliest channels together (line 5)."""
@@ -96,21 +95,23 @@ class MassSampler:
         counts = []
         for mass, threshold, choices in zip(masses, thresholds.tolist(), self._space.choices, strict=True):
             wanted = threshold**exponent
-            short = len(mass) - 1 if wanted >= 1 else min(len(mass) - 1, int((mass < wanted - _ROUNDING).sum()))
-            counts.append(choices[min(len(choices) - 1, int((choices < short + 1).sum()))])
+            short = len(mass) - 1 if wanted >= 1 else int((mass < wanted - _ROUNDING).sum())
+            counts.append(choices[int((choices < short + 1).sum())])
         return torch.stack(counts)
 
     def _exponent(self, masses: list[Tensor], thresholds: Tensor) -> float:
         """The smallest power of the thresholds that meets the budget; widths fall as it grows."""
         if self._limits is None:
             return 1.0
+        limits = self._limits
+
+        def meets(exponent: float) -> bool:
+            return bool(limits.met(self._widths(masses, thresholds, exponent)[None])[0])
+
         low, high = 0.0, 1.0
-        while not self._meets(self._widths(masses, thresholds, high)):
+        while not meets(high):
             low, high = high, 2 * high
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            low, high = (low, middle) if self._meets(self._widths(masses, thresholds, middle)) else (middle, high)
+            low, high = (low, middle) if meets(middle) else (middle, high)
         return high
-
-    def _meets(self, widths: Int64[Tensor, "groups"]) -> bool:
-        return self._limits is None or bool(self._limits.met(widths[None])[0])

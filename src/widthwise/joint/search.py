@@ -16,13 +16,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from widthwise.channels import ChannelGraph, Subnet
 from widthwise.cost import CostModel, Limits
-from widthwise.data import ImageData, Split
+from widthwise.data import ImageData, Split, at_most
 from widthwise.evaluate import accuracy
-from widthwise.evaluate.modes import evaluating, logits_of, placement
+from widthwise.evaluate.modes import logits_of, normalising_by_batch, placement
 from widthwise.joint.objectives import Trains, WeightedObjective
 from widthwise.joint.sampler import Draw, MassSampler
 from widthwise.joint.settings import RoundSettings
@@ -34,6 +33,7 @@ from widthwise.search import Log
 from widthwise.subnet import Space, materialize
 from widthwise.train import TrainConfig
 from widthwise.train.objective import Objective
+from widthwise.train.placement import placed
 from widthwise.train.setup import derived_seed
 
 __all__ = ["Best", "JointSearch", "Round", "Trainer"]
@@ -47,7 +47,14 @@ class Trainer(Protocol):
     """Trains the networks of a run; see ``widthwise.methods.Trainer``."""
 
     def fit(
-        self, name: str, model: nn.Module, config: TrainConfig, *, objective: Objective | None, train: Split | None
+        self,
+        name: str,
+        model: nn.Module,
+        config: TrainConfig,
+        *,
+        objective: Objective | None,
+        train: Split | None,
+        validate: bool,
     ) -> object:
         """Train, or load what was trained before."""
         ...
@@ -194,19 +201,15 @@ class JointSearch:
             weighted.network.requires_grad_(trains == "network")
             weighted.weights.requires_grad_(trains == "weights")
             objective = WeightedObjective(weighted, trains, label_smoothing=config.label_smoothing, name=str(index))
-            self._trainer.fit(f"round-{index}-{trains}", weighted.network, config, objective=objective, train=split)
+            name = f"round-{index}-{trains}"
+            self._trainer.fit(name, weighted.network, config, objective=objective, train=split, validate=False)
         weighted.network.requires_grad_(True)
         weighted.weights.requires_grad_(True)
 
     def _accuracy(self, weighted: Weighted) -> float:
-        home = placement(weighted.network)[0]
-        for module in (weighted.network, weighted.weights):
-            module.to(self._device)
-        with weighted.applied(), torch.no_grad():
-            reached = accuracy(weighted.network, self._data.val, precision=self.settings.network.precision)
-        for module in (weighted.network, weighted.weights):
-            module.to(home)
-        return reached
+        network = weighted.network
+        with placed(network, self._device, dtype=placement(network)[1]), weighted.applied(), torch.no_grad():
+            return accuracy(network, self._data.val, precision=self.settings.network.precision)
 
     def _learn(self, index: int) -> tuple[float, float]:
         """Section 3.2: K sub-networks on the weights as they are now, and one step of the policy."""
@@ -224,9 +227,8 @@ class JointSearch:
         return entropy, sum(rewards) / len(rewards)
 
     def _episode_batch(self, index: int) -> tuple[Tensor, Tensor]:
-        count = min(self.settings.episode_images, len(self._data.val))
-        some = self._data.val.subset(count, seed=derived_seed(self._seed, index))
-        images, labels = next(iter(some.batches(count, device=self._device)))
+        some = at_most(self._data.val, self.settings.episode_images, derived_seed(self._seed, index))
+        images, labels = next(iter(some.batches(len(some), device=self._device)))
         return images, labels
 
     @torch.no_grad()
@@ -234,10 +236,7 @@ class JointSearch:
         """Of a sub-network, with the statistics of the batch: its own are those of no training yet."""
         small = materialize(self.parent, self._graph, subnet).to(self._device)
         weighted = Weighted(small, self._graph, subnet, self.weights)
-        with evaluating(small):
-            for module in small.modules():
-                if isinstance(module, _BatchNorm):
-                    module.training = True
+        with normalising_by_batch(small):
             logits = logits_of(weighted(images.to(placement(small)[1])))
         return float(F.cross_entropy(logits.float(), labels))
 

@@ -19,7 +19,7 @@ from widthwise.channels.graph import Role
 from widthwise.subnet.gated import multiplied
 from widthwise.subnet.resize import exchanged, places_of, tensors_of
 
-__all__ = ["FilterWeights", "Placement", "Weighted"]
+__all__ = ["FilterWeights", "Placement", "Weighted", "softmax_within"]
 
 Placement = Literal["consumers", "filters"]
 
@@ -46,12 +46,7 @@ class FilterWeights(nn.Module):
 
     def shares(self, kept: Bool[Tensor, "channels"]) -> Float[Tensor, "channels"]:
         """The softmax of equations 6 and 7 over the kept channels of each group; zero for the others."""
-        group = self._graph.channels.to(self.alpha.device)
-        count = len(self._graph.prunable)
-        inside = self.alpha.masked_fill(~kept.to(self.alpha.device), -torch.inf)
-        highest = inside.new_full((count,), -torch.inf).scatter_reduce(0, group, inside.detach(), "amax")
-        powers = (inside - highest[group]).exp()
-        return powers / powers.new_zeros(count).index_add(0, group, powers)[group]
+        return softmax_within(self._graph, self.alpha.masked_fill(~kept.to(self.alpha.device), -torch.inf))
 
     def factors(self, subnet: Subnet) -> Float[Tensor, "channels"]:
         """What each channel is multiplied by: its share times the kept channels of its group, one on average."""
@@ -61,6 +56,14 @@ class FilterWeights(nn.Module):
         """The Euclidean norm of all weights (equation 1, without lambda)."""
         norm: Tensor = torch.linalg.vector_norm(self.alpha)
         return norm
+
+
+def softmax_within(graph: ChannelGraph, scores: Float[Tensor, "channels"]) -> Float[Tensor, "channels"]:
+    """A softmax over the channels of each group; differentiable. A channel with the score -inf has no share."""
+    group, count = graph.channels.to(scores.device), len(graph.prunable)
+    highest = scores.new_full((count,), -torch.inf).scatter_reduce(0, group, scores.detach(), "amax")
+    powers = (scores - highest[group]).exp()
+    return powers / powers.new_zeros(count).index_add(0, group, powers)[group]
 
 
 class Weighted:

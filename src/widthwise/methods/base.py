@@ -2,18 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, get_args, runtime_checkable
 
 from torch import nn
 
 from widthwise.channels import ChannelGraph, Subnet
 from widthwise.cost import CostModel, Limits
 from widthwise.data import ImageData, Split
+from widthwise.errors import ConfigError
 from widthwise.search import Log, SearchReporter, Trial
 from widthwise.subnet import Space
 from widthwise.train import History, Objective, RichReporter, TrainConfig, fit
 
-__all__ = ["Found", "Method", "Task", "Trainer"]
+__all__ = ["Found", "Method", "Task", "Trainer", "check_choices"]
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,25 @@ class Trainer:
         teacher: nn.Module | None = None,
         objective: Objective | None = None,
         train: Split | None = None,
+        validate: bool = True,
     ) -> History:
-        """Train in place, on the training images if nothing else is given; what was done before is only loaded."""
+        """Train in place; what was done before is only loaded.
+
+        Args:
+            name: of the training.
+            model: to train.
+            config: how.
+            teacher: to distil from.
+            objective: what to minimise instead of cross-entropy.
+            train: what to learn from; the training images if not given.
+            validate: measure the model on the validation images after every epoch; of no use where the objective runs
+                it in another way (with filter weights).
+        """
         return fit(
             model,
             self.data.train if train is None else train,
             config,
-            val=self.data.val,
+            val=self.data.val if validate else None,
             teacher=teacher,
             objective=objective,
             checkpoint=self._checkpoint(name),
@@ -111,3 +124,16 @@ class Method(Protocol):
     def search(self, task: Task) -> Found:
         """Look for the best sub-networks of the task's model under its limits."""
         ...
+
+
+def check_choices(settings: object, **allowed: object) -> None:
+    """Check fields of a settings dataclass, each against the `Literal` of what it may be.
+
+    Raises:
+        ConfigError: one is something else.
+    """
+    for name, literal in allowed.items():
+        if getattr(settings, name) not in get_args(literal):
+            raise ConfigError(
+                f"{name} must be one of {', '.join(get_args(literal))}, but got {getattr(settings, name)!r}."
+            )

@@ -13,14 +13,14 @@ from torch import nn
 from widthwise.channels import ChannelGraph, Subnet
 from widthwise.cost import Budget, CostModel, Limits
 from widthwise.cost.latency import measure_latency
-from widthwise.data import DataSource, ImageData, Split, load_data
+from widthwise.data import DataSource, ImageData, Split, at_most, load_data
 from widthwise.errors import InvalidBudget, NothingToPrune
 from widthwise.evaluate import accuracy, adaptive_bn
 from widthwise.evaluate.modes import evaluating, logits_of, placement
 from widthwise.methods.base import Found, Method, Task, Trainer
 from widthwise.methods.evaluators import CALIBRATION_BATCH, search_device
 from widthwise.methods.fnnp import FNNP
-from widthwise.methods.stagewise import fresh
+from widthwise.methods.initialise import fresh
 from widthwise.parallel import ParallelConfig
 from widthwise.runs import RunFolder, write_json
 from widthwise.runs.model import save
@@ -168,7 +168,7 @@ def _best_of(
 
 
 def _calibrate(small: nn.Module, train: Split, seed: int) -> None:
-    adaptive_bn(small, train.subset(min(CALIBRATION_IMAGES, len(train)), seed=seed).batches(CALIBRATION_BATCH))
+    adaptive_bn(small, at_most(train, CALIBRATION_IMAGES, seed).batches(CALIBRATION_BATCH))
 
 
 def measure(model: nn.Module, subnet: Subnet, cost: CostModel, images: ImageData) -> Figures:

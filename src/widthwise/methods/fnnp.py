@@ -10,12 +10,13 @@ one. ``strategy="random"`` is the paper's.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Literal
 
 from widthwise.channels.importance import Importance
+from widthwise.data import at_most
 from widthwise.errors import ConfigError
 from widthwise.evaluate import Precision
-from widthwise.methods.base import Found, Task
+from widthwise.methods.base import Found, Task, check_choices
 from widthwise.methods.evaluators import AdaptiveBN, Evaluator, EvaluatorName, GlobalBN, ShortTraining, inherited
 from widthwise.search import Evolution, RandomRates, Searcher, best_first, run_search
 from widthwise.train import TrainConfig
@@ -58,11 +59,7 @@ class FNNP:
                 raise ConfigError(f"{name} must be at least {least}, but got {getattr(self, name)}.")
         if not 0 < self.max_rate <= 1:
             raise ConfigError(f"max_rate (R) is a share in (0, 1], but got {self.max_rate}.")
-        for name, allowed in (("strategy", StrategyName), ("evaluator", EvaluatorName), ("importance", Importance)):
-            if getattr(self, name) not in get_args(allowed):
-                raise ConfigError(
-                    f"{name} must be one of {', '.join(get_args(allowed))}, but got {getattr(self, name)!r}."
-                )
+        check_choices(self, strategy=StrategyName, evaluator=EvaluatorName, importance=Importance)
 
     @property
     def needs_trained(self) -> bool:
@@ -98,12 +95,11 @@ class FNNP:
 
     def make_evaluator(self, task: Task) -> Evaluator:
         """How candidates are judged."""
-        build, train, val = inherited(task.model, task.graph), task.data.train, task.data.val
-        if self.validation_images is not None and self.validation_images < len(val):
-            val = val.subset(self.validation_images, seed=self.seed)
+        build, train = inherited(task.model, task.graph), task.data.train
+        val = at_most(task.data.val, self.validation_images, self.seed)
         if self.evaluator == "global_bn":
             return GlobalBN(build, val, self.precision)
         if self.evaluator == "short_training":
             return ShortTraining(build, train, val, replace(self.short_training, seed=self.seed))
-        calibration = train.subset(min(self.calibration_images, len(train)), seed=self.seed)
+        calibration = at_most(train, self.calibration_images, self.seed)
         return AdaptiveBN(build, calibration, val, self.precision)

@@ -10,7 +10,7 @@ raised to one power, found anew for each sample; the policy then decides on the 
 
 import copy
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import nn
@@ -18,9 +18,9 @@ from torch import nn
 from widthwise.data import JoinedSplit, Split
 from widthwise.errors import ConfigError
 from widthwise.joint import FilterWeights, JointSearch, Placement, Round, RoundSettings, Weighted, WeightedObjective
-from widthwise.methods.base import Found, Task
+from widthwise.methods.base import Found, Task, check_choices
 from widthwise.methods.evaluators import search_device
-from widthwise.methods.stagewise import fresh
+from widthwise.methods.initialise import fresh
 from widthwise.search import Trial, best_first
 from widthwise.subnet import materialize
 from widthwise.train import TrainConfig
@@ -60,12 +60,7 @@ class Joint:
     """Of fresh weights, filter weights, and all that is sampled."""
 
     def __post_init__(self) -> None:
-        choices = {"start": Start, "coarse_images": Images, "finetune_images": Images, "placement": Placement}
-        for name, allowed in choices.items():
-            if getattr(self, name) not in get_args(allowed):
-                raise ConfigError(
-                    f"{name} must be one of {', '.join(get_args(allowed))}, but got {getattr(self, name)!r}."
-                )
+        check_choices(self, start=Start, coarse_images=Images, finetune_images=Images, placement=Placement)
         if self.penalty < 0:
             raise ConfigError(f"penalty (lambda) is 0 or above, but got {self.penalty}.")
 
@@ -121,7 +116,7 @@ class Joint:
         smoothing = self.coarse.label_smoothing
         objective = WeightedObjective(whole, "both", penalty=self.penalty, label_smoothing=smoothing)
         images = self._images(self.coarse_images, task)
-        task.trainer.fit("coarse", model, self.coarse, objective=objective, train=images)
+        task.trainer.fit("coarse", model, self.coarse, objective=objective, train=images, validate=False)
         return model, weights
 
     @staticmethod

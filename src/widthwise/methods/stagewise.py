@@ -14,17 +14,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from widthwise.channels import ChannelGraph
 from widthwise.cost import CostModel
+from widthwise.data import at_most
 from widthwise.errors import ConfigError
 from widthwise.evaluate.modes import placement
-from widthwise.methods.base import Found, Task
+from widthwise.methods.base import Found, Task, check_choices
 from widthwise.methods.evaluators import search_device
+from widthwise.methods.initialise import fresh
 from widthwise.parallel import ParallelConfig, workers
 from widthwise.search import (
     DivisionSettings,
@@ -41,11 +43,10 @@ from widthwise.stages import Stages, find_stages
 from widthwise.subnet import Space, SuperNet
 from widthwise.supernet import Sampler, StageLoss, StagewiseObjective, Teacher, stored_features
 from widthwise.tracing import trace
-from widthwise.train import TrainConfig, reinitialise
+from widthwise.train import TrainConfig
 from widthwise.zoo import build_model, input_options
-from widthwise.zoo.initialise import kaiming_fan_out
 
-__all__ = ["Stagewise", "fresh"]
+__all__ = ["Stagewise"]
 
 Weights = Literal["fresh", "inherited"]
 Start = Literal["given", "fresh"]
@@ -105,11 +106,7 @@ class Stagewise:
     """Of the images, and of fresh weights."""
 
     def __post_init__(self) -> None:
-        for name, allowed in (("start", Start), ("weights", Weights)):
-            if getattr(self, name) not in get_args(allowed):
-                raise ConfigError(
-                    f"{name} must be one of {', '.join(get_args(allowed))}, but got {getattr(self, name)!r}."
-                )
+        check_choices(self, start=Start, weights=Weights)
         if self.ratios < 0 or self.ratios == 1:
             raise ConfigError(f"ratios is a number of widths, 2 or more, or 0 for all of them, but got {self.ratios}.")
         if not 0 < self.least_ratio < 1:
@@ -198,8 +195,7 @@ class Stagewise:
         return Teacher(model, find_stages(model, trace(model, example[:1]), example, self.teacher_stages), stages)
 
     def _images(self, task: Task) -> Tensor:
-        val = task.data.val
-        chosen = val.subset(min(self.search_images, len(val)), seed=self.seed)
+        chosen = at_most(task.data.val, self.search_images, self.seed)
         return torch.cat([images for images, _ in chosen.batches(self.search_batch)])
 
 
@@ -231,11 +227,3 @@ def stage_problem(task: Task, stages: Stages, space: Space) -> StageProblem:
     somewhere = frozenset().union(*stages.modules)
     rest = CostModel(graph, lambda module: module not in somewhere)
     return StageProblem(space=space, limits=task.limits, own=stages.own, costs=costs, rest=rest)
-
-
-def fresh(model: nn.Module, seed: int) -> None:
-    """Weights from scratch, in place: convolutions as He et al. draw them, the rest as their classes do.
-
-    Parameters that no class draws (layer scales, class tokens) stay as they are.
-    """
-    reinitialise(model, seed, then=kaiming_fan_out, keep_unknown=True)

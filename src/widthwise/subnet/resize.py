@@ -271,9 +271,14 @@ def _hooks(module: nn.Module) -> list[BasePruningMethod | WeightNorm]:
     return [hook for hook in module._forward_pre_hooks.values() if isinstance(hook, BasePruningMethod | WeightNorm)]
 
 
+def _listens(module: nn.Module) -> bool:
+    """Whether it does something of its own when the mode changes."""
+    return type(module).train is not nn.Module.train
+
+
 def derives(model: nn.Module) -> bool:
     """Whether some module keeps what it derives from its parameters, so that :func:`refresh` has something to do."""
-    return any(type(module).train is not nn.Module.train or _hooks(module) for module in model.modules())
+    return any(_listens(module) or _hooks(module) for module in model.modules())
 
 
 def refresh(model: nn.Module) -> None:
@@ -282,7 +287,7 @@ def refresh(model: nn.Module) -> None:
     When the mode changes (attention biases), or before each forward (masks of ``torch.nn.utils.prune``, weight norm).
     """
     modes = [(module, module.training) for module in model.modules()]
-    if any(type(module).train is not nn.Module.train for module, _ in modes):  # somebody listens
+    if any(_listens(module) for module, _ in modes):
         model.train(not model.training)
         model.train(not model.training)
     for module, training in modes:

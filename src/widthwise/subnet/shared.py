@@ -62,14 +62,16 @@ class SharedSubnet:
     def __init__(
         self, parent: SuperNet, subnet: Subnet, modules: Collection[str] | None, instead: Mapping[str, Tensor]
     ) -> None:
-        self.subnet, self._parent, self._instead = subnet, parent, instead
+        self._parent, self._instead = parent, instead
         self._names = [n for n in parent.shapes if modules is None or n.rpartition(".")[0] in modules]
-        self.kept = kept_positions(parent.graph, subnet, modules and set(self._names))
+        self.kept = kept_positions(parent.graph, subnet, None if modules is None else set(self._names))
         """int64 [kept] for each axis from which something is removed."""
+        self.sizes = parent.graph.sizes_of(subnet)
+        """Values of attributes that follow the channels, by ``"module.attribute"``."""
         old = {name: parent.shapes[name] for name in self._names}
         counts = {axis: len(positions) for axis, positions in self.kept.items()}
         new = {n: torch.Size(counts.get((n, d), size) for d, size in enumerate(old[n])) for n in old}
-        changes = attribute_changes(parent.model, old, new, parent.graph.sizes_of(subnet), parent.sized)
+        changes = attribute_changes(parent.model, old, new, self.sizes, parent.sized)
         self._changes = [(m, a, getattr(m, a), value) for m, a, value in changes]
 
     def parameters(self) -> dict[str, Tensor]:

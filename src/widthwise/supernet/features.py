@@ -1,15 +1,13 @@
 """Stored features of the full network, and the loss of any stage of any sub-network on them."""
 
 from collections.abc import Iterable
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from widthwise.evaluate import Precision
-from widthwise.evaluate.modes import autocast, evaluating
+from widthwise.evaluate.modes import autocast, evaluating, normalising_by_batch
 from widthwise.search import Widths
 from widthwise.supernet.stagewise import StagewiseObjective, feature_loss
 
@@ -66,11 +64,7 @@ class StageLoss:
         subnet = self.objective.sampler.of(widths)
         model = self.objective.network.model
         total, images = 0.0, 0
-        with ExitStack() as stack:
-            stack.enter_context(evaluating(model))
-            for module in model.modules():
-                if isinstance(module, _BatchNorm):
-                    module.training = True  # `evaluating` puts it back
+        with normalising_by_batch(model):
             for batch in self.stored:
                 given = batch.given[stage]
                 with autocast(given.device, self.precision):

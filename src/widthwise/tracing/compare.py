@@ -110,7 +110,7 @@ class Comparison:
     def _small(self, part: SharedSubnet) -> Iterator[nn.Module]:
         """The small network. In a copy, parameters of which nothing is removed are the probe's own."""
         if self.copied:
-            yield resized_copy(self.probe.model, part.parameters(), self.network.graph.sizes_of(part.subnet))
+            yield resized_copy(self.probe.model, part.parameters(), part.sizes)
         else:
             with part.applied() as model:
                 yield model
