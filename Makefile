@@ -47,9 +47,9 @@ DATA     ?= cifar10
 bench-stagewise: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.stagewise $(PART) --data $(DATA) --settings $(SETTINGS) --docs docs
 
-# make bench-joint DATA=parquet:DIR; hours. Killed, the same command goes on.
+# make bench-joint DATA=parquet:DIR; hours, see docs/joint.md. Killed, the same command goes on.
 bench-joint: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.joint --data $(DATA) --settings $(SETTINGS) --docs docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.joint $(PART) --data $(DATA) --settings $(SETTINGS) --docs docs
 
 coverage: $(STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,peers]'

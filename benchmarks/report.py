@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from statistics import fmean
+from textwrap import fill
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -18,11 +20,13 @@ __all__ = [
     "INK",
     "Check",
     "Table",
+    "by_seed",
     "drawn",
     "hardware_slug",
     "page",
     "page_path",
     "ratio",
+    "schedules",
     "show",
     "write_figures",
     "write_page",
@@ -142,6 +146,25 @@ def drawn(data: Any, draw: Callable[[Any, list[Axes]], None], panels: int, size:
         panel.spines[["top", "right"]].set_visible(False)
         panel.grid(alpha=0.25)
     return figure
+
+
+def by_seed(runs: Mapping[str, Sequence[float]], axes: Sequence[Axes]) -> None:
+    """Draw test accuracies in [0, 1] by the name of what was trained: a dot for each seed, a line at the mean."""
+    (panel,) = axes
+    for place, tests in enumerate(runs.values()):
+        panel.scatter([place] * len(tests), [100 * test for test in tests], s=14, color=INK[0], alpha=0.7)
+        panel.hlines(100 * fmean(tests), place - 0.25, place + 0.25, color=INK[1])
+    panel.set_xticks(range(len(runs)), [fill(name, 12) for name in runs], fontsize=8)
+    panel.set_ylabel("test accuracy (%)")
+
+
+def schedules(images: Any, trainings: Mapping[str, Mapping[str, Any]], notes: Sequence[str] = ()) -> str:
+    """What the figures hang on: the images, how everything was trained (each a ``TrainConfig`` as JSON), and notes."""
+    lines = ["## Settings", "", f"Images: {images}.", ""]
+    for name, training in trainings.items():
+        keys = ("epochs", "batch_size", "lr", "schedule", "precision")
+        lines.append(f"- {name}: " + ", ".join(f"{key} {training[key]}" for key in keys))
+    return "\n".join([*lines, *(f"- {note}" for note in notes)])
 
 
 def write_figures(docs: Path, stem: str, figures: Mapping[str, tuple[Figure, str]]) -> list[str]:

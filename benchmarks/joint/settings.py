@@ -32,13 +32,27 @@ class JointSettings:
     scratch: TrainConfig
     """Of uniform width; its epochs are as many as take the time of the whole joint run."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Runs of everything."""
+    """Of `result`: runs of everything."""
+
+    noise_networks: tuple[str, ...] = ("resnet20", "resnet56", "resnet110")
+    """Of `noise`."""
+    noise_scales: tuple[float, ...] = (0.0, 0.1, 0.25, 0.5, 1.0)
+    """Of `noise`."""
+    noise_draws: int = 40
+    """Sub-networks for each."""
+
+    weights_seeds: tuple[int, ...] = (0,)
+    """Of `weights`: coarse trainings with either placement."""
+    weights_images: int = 1000
+    """Validation images that the loss without a channel is measured on, as one batch."""
+
     threads: int = 1
     """Torch threads."""
 
     def identity(self) -> dict[str, Any]:
         """What decides a single result, as JSON data; there may be more seeds."""
-        return {**identity(self, {"seeds", "threads"}), "joint": plain(self.joint), "fnnp": plain(self.fnnp)}
+        counts = {"seeds", "noise_networks", "noise_scales", "weights_seeds", "threads"}
+        return {**identity(self, counts), "joint": plain(self.joint), "fnnp": plain(self.fnnp)}
 
 
 def cpu() -> JointSettings:
@@ -95,6 +109,10 @@ def tiny() -> JointSettings:
         fnnp=FNNP(candidates=3, finalists=1, calibration_images=64, validation_images=64),
         scratch=brief,
         seeds=(0, 1),
+        noise_networks=("digits_net",),
+        noise_scales=(0.0, 1.0),
+        noise_draws=2,
+        weights_images=64,
     )
 
 

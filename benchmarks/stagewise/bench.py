@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from benchmarks.experiments import fresh_network
 from benchmarks.stagewise.settings import StagewiseSettings
 from widthwise import Budget, CostModel, Subnet, WidthSpace, build_model, materialize, trace
 from widthwise.data import ImageData, Split, at_most
@@ -65,11 +66,7 @@ class Bench:
     @cached_property
     def model(self) -> nn.Module:
         """The traced full network with fresh weights."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.settings.seed)
-            model = build_model(self.name, num_classes=self.data.num_classes, in_channels=self.data.input_shape[0])
-        fresh(model, self.settings.seed)
-        return model.eval()
+        return fresh_network(self.name, self.data, self.settings.seed)
 
     @cached_property
     def task(self) -> Task:

@@ -5,10 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from time import perf_counter
-from typing import Any
 
-from benchmarks.experiments import results_of, sizes_of
+from benchmarks.experiments import Records, Value, sizes_of
 from benchmarks.stagewise.bench import Bench
 from benchmarks.stagewise.jobs import Job, Worker
 from benchmarks.stagewise.settings import StagewiseSettings
@@ -17,8 +15,6 @@ from widthwise.parallel import workers
 from widthwise.runs import Journal, RunFolder
 
 __all__ = ["Lab", "opened"]
-
-Value = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,17 +34,17 @@ class Recruit:
         return Worker(Bench(self.settings, self.data, self.out, self.settings.model))
 
 
-class Lab:
+class Lab(Records):
     """Runs jobs on workers, writes down what they find at once, and runs none twice."""
 
     def __init__(
         self, settings: StagewiseSettings, data: ImageData, out: Path, journal: Journal, say: Callable[[str], None]
     ) -> None:
-        self.settings, self.data, self.out, self.journal, self.say = settings, data, out, journal, say
+        super().__init__(journal, say)
+        self.settings, self.data, self.out = settings, data, out
         self._recruit = Recruit(settings, data, out)
         alone = settings.workers == 0
         self.bench = self._recruit().bench if alone else Bench(settings, data, out, settings.model)
-        self.results: dict[str, Value] = results_of(journal.events)
 
     def run(self, jobs: Sequence[Job]) -> list[Value]:
         """The value of each job; those without a record are done side by side, in this order."""
@@ -58,21 +54,6 @@ class Lab:
                 for done, (position, value) in enumerate(pool.map(left), 1):
                     self.record(left[position].key, value, f"{done}/{len(left)} ")
         return [self.results[job.key] for job in jobs]
-
-    def once(self, key: str, compute: Callable[[], Value]) -> Value:
-        """The value of that key: from the journal, or computed here and written down."""
-        if key not in self.results:
-            start = perf_counter()
-            value = compute()
-            self.record(key, {**value, "seconds": value.get("seconds", round(perf_counter() - start, 3))})
-        return self.results[key]
-
-    def record(self, key: str, value: Value, progress: str = "") -> None:
-        """Write one down."""
-        self.journal.append({"event": "result", "key": key, "value": value})
-        self.results[key] = self.journal.events[-1]["value"]
-        shown = ", ".join(f"{k} {v:.4f}" for k, v in value.items() if isinstance(v, float))
-        self.say(f"{progress}{key}: {shown}")
 
     @contextmanager
     def searching(self, name: str) -> Iterator[Journal]:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.experiments import results_of
-from benchmarks.report import INK, drawn, page, write_figures, write_page
+from benchmarks.report import INK, by_seed, drawn, page, schedules, write_figures, write_page
 from benchmarks.stagewise.summary import PROXIES, summarise
 from benchmarks.stagewise.tables import checks_of, tables_of
 from widthwise.runs import read_events, read_json
@@ -35,17 +35,13 @@ def write(run: Path, docs: Path) -> Path:
 
 
 def _schedules(config: Mapping[str, Any]) -> str:
-    """What the figures hang on."""
-    lines = ["## Settings", "", f"Images: {config['images']}.", ""]
-    for name in ("supernet", "scratch", "finetune", "teacher"):
-        said = ", ".join(f"{k} {config[name][k]}" for k in ("epochs", "batch_size", "lr", "schedule", "precision"))
-        lines.append(f"- {name}: {said}")
-    lines.append(
-        f"- MetaPruning and the full network of adaptive batch norm: {config['passes']} times the epochs of "
+    trainings = {name: config[name] for name in ("supernet", "scratch", "finetune", "teacher")}
+    note = (
+        f"MetaPruning and the full network of adaptive batch norm: {config['passes']} times the epochs of "
         "`supernet`, because their steps have one pass where those of the others have three; so they make as "
         "many passes (of different cost: full ones for the full network, random ones for MetaPruning) and more updates."
     )
-    return "\n".join(lines)
+    return schedules(config["images"], trainings, [note])
 
 
 def figures_of(summary: Mapping[str, Any]) -> dict[str, tuple[Figure, str]]:
@@ -62,7 +58,8 @@ def figures_of(summary: Mapping[str, Any]) -> dict[str, tuple[Figure, str]]:
         figures["expectation"] = (drawn(summary["expectation"], _expectation, 2, (6.8, 3.6)), caption)
     if summary["result"]:
         caption = "Test accuracy by seed, and the means"
-        figures["result"] = (drawn(summary["result"], _result, 1, (6, 3.6)), caption)
+        tests = {row["name"]: row["test"] for row in summary["result"]}
+        figures["result"] = (drawn(tests, by_seed, 1, (6, 3.6)), caption)
     return figures
 
 
@@ -90,13 +87,3 @@ def _expectation(rows: Sequence[Mapping[str, Any]], axes: Sequence[Axes]) -> Non
         panel.set_title("networks of its own widths" if kind == "own" else "the same networks for all", fontsize=9)
     axes[0].set_ylabel("E(a_super) (%)")
     axes[-1].legend(fontsize=7, title="network, epochs", title_fontsize=7)
-
-
-def _result(rows: Sequence[Mapping[str, Any]], axes: Sequence[Axes]) -> None:
-    (panel,) = axes
-    for place, row in enumerate(rows):
-        tests = [100 * value for value in row["test"]]
-        panel.scatter([place] * len(tests), tests, s=14, color=INK[0], alpha=0.7)
-        panel.hlines(fmean(tests), place - 0.25, place + 0.25, color=INK[1])
-    panel.set_xticks(range(len(rows)), [row["name"].replace(", ", ",\n") for row in rows], fontsize=8)
-    panel.set_ylabel("test accuracy (%)")

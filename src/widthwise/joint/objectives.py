@@ -32,12 +32,12 @@ class WeightedObjective:
         self, weighted: Weighted, trains: Trains, *, penalty: float = 0.0, label_smoothing: float = 0.0, name: str = ""
     ) -> None:
         self.weighted, self.own, self._trains = weighted, weighted.weights, trains
-        self._penalty, self._smoothing, self._name = penalty, label_smoothing, name
+        self.penalty, self._smoothing, self._name = penalty, label_smoothing, name
 
     def describe(self) -> dict[str, Any]:
         """What decides the outcome beside the training's settings."""
         kept = int(self.weighted.subnet.keep.sum())
-        facts = {"objective": "weighted", "trains": self._trains, "penalty": self._penalty, "name": self._name}
+        facts = {"objective": "weighted", "trains": self._trains, "penalty": self.penalty, "name": self._name}
         return {**facts, "placement": self.weighted.weights.placement, "kept": kept}
 
     def step(self, step: Step) -> Outcome:
@@ -46,6 +46,6 @@ class WeightedObjective:
             logits = step.forward(step.images)
         task = F.cross_entropy(logits, step.labels, label_smoothing=self._smoothing)
         norm: Tensor = self.weighted.weights.penalty()
-        loss = task + self._penalty * norm
+        loss = task + self.penalty * norm
         step.backward(loss)
         return Outcome(logits=logits.detach(), loss=loss.detach(), parts={"task": task.detach(), "norm": norm.detach()})

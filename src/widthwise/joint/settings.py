@@ -47,8 +47,9 @@ class RoundSettings:
     """Learning rate of ThresNet."""
     entropy: float = 0.2
     """How much the policy's entropy counts beside rewards of spread 1; 0 is the paper."""
-    noise: float = 1.0
-    """Scale of the Gumbel noise; 0 is without."""
+    noise: float = 0.25
+    """Scale of the Gumbel noise; 0 is without. The paper has no scale, but at 1 a tenth of a CIFAR ResNet's MACs would
+    be left (docs/joint.md), where it reports about half."""
     by_noise: bool = False
     """Keep the channels with the highest noisy probabilities instead of the largest weights."""
     fixed_rate: float | None = None
