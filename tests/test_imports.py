@@ -24,9 +24,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "search": {"errors", "channels", "subnet", "cost", "runs"},
     "supernet": {"errors", "channels", "subnet", "stages", "data", "evaluate", "search", "train"},
     "joint": {"errors", "channels", "subnet", "cost", "data", "evaluate", "search", "train", "runs"},
+    "exploration": {"errors", "channels", "subnet", "cost", "data", "evaluate", "search", "parallel", "runs"},
     "methods": {
         *("errors", "channels", "subnet", "tracing", "cost", "data", "zoo", "runs", "evaluate", "train", "search"),
-        *("parallel", "stages", "supernet", "joint"),
+        *("parallel", "stages", "supernet", "joint", "exploration"),
     },
     "recipes": {"errors", "subnet", "cost", "data", "zoo", "train", "joint", "methods"},
     "report": {"errors", "channels", "subnet", "cost", "methods"},
@@ -34,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("errors", "channels", "subnet", "tracing", "cost", "data", "zoo", "runs", "evaluate", "train", "search"),
         *("methods", "recipes", "report"),
     },
+    "__main__": {"cli"},
 }
 """Lowest first: no part imports one below it in this table."""
 

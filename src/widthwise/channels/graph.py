@@ -39,6 +39,11 @@ class Member:
     per_channel: int
     """Positions of the axis that one channel stands at (more than one after a flatten)."""
 
+    @property
+    def module(self) -> str:
+        """Path of the module that owns the tensor."""
+        return self.tensor.rpartition(".")[0]
+
 
 @dataclass(frozen=True, eq=False)
 class Group:

@@ -54,7 +54,7 @@ def _layers(graph: ChannelGraph, cost: CostModel) -> tuple[LayerCost, ...]:
 
 def _modules(group: Group, role: str) -> tuple[str, ...]:
     """Paths of the modules in whose tensors a group has this role."""
-    return tuple(dict.fromkeys(m.tensor.rpartition(".")[0] for m in group.members if m.role == role))
+    return tuple(dict.fromkeys(m.module for m in group.members if m.role == role))
 
 
 def _prunable(graph: ChannelGraph, cost: CostModel) -> tuple[PrunableGroup, ...]:
@@ -84,7 +84,8 @@ def _pinned(graph: ChannelGraph, layers: Sequence[LayerCost]) -> tuple[PinnedFor
     modules = dict(graph.model.named_modules(remove_duplicate=False))
     for group in graph.pinned:
         reason = group.reason or Reason("is pinned")
-        where = type(modules[reason.module]).__name__ if reason.operation and reason.module in modules else ""
+        somewhere = reason.module in modules and (reason.operation or reason.module)
+        where = type(modules[reason.module]).__name__ if somewhere else ""
         kinds[_head(reason.what), reason.operation, where, reason.remedy].append((group, reason))
     found = [_pinned_for(kind, members, stake) for kind, members in kinds.items()]
     return tuple(sorted(found, key=lambda reason: -stake.share(reason.would_save)))
@@ -96,10 +97,10 @@ def _head(what: str) -> str:
 
 
 def _pinned_for(kind: _Kind, members: Sequence[tuple[Group, Reason]], stake: "_Stake") -> PinnedFor:
-    head, operation, module_class, remedy = kind
-    sentences = {reason.what for _, reason in members}
+    _, operation, module_class, remedy = kind
+    sentences = list(dict.fromkeys(reason.what for _, reason in members))
     return PinnedFor(
-        what=head if len(sentences) > 1 else sentences.pop(),
+        what=sentences[0] + " and others like it" * (len(sentences) > 1),
         operation=operation,
         module_class=module_class,
         remedy=remedy,

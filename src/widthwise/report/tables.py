@@ -20,9 +20,6 @@ ROWS = 20
 PATHS = 3
 """Patterns of module paths that are shown in one place unless all are asked for."""
 
-MINOR = 0.01
-"""Share of the parameters below which pinned axes that are no layer's channels are only counted."""
-
 
 def graph_tables(facts: Explanation, *, every: bool = False) -> list[RenderableType]:
     """What can be pruned in a model, what cannot and why, for a terminal of any width.
@@ -133,7 +130,7 @@ def _maker(group: PrunableGroup) -> str:
 
 def _pinned(facts: Explanation, every: bool) -> list[RenderableType]:
     groups = sum(len(reason.groups) for reason in facts.pinned)
-    shown = [reason for reason in facts.pinned if every or not _minor(facts, reason)]
+    shown = [reason for reason in facts.pinned if every or not _minor(reason)]
     rest = groups - sum(len(reason.groups) for reason in shown)
     parts: list[RenderableType] = []
     if shown:
@@ -143,16 +140,15 @@ def _pinned(facts: Explanation, every: bool) -> list[RenderableType]:
     for number, reason in enumerate(shown, start=1):
         parts.append(_reason(facts, reason, number, remedies.setdefault(reason.remedy, number), every))
     if rest:
-        more = f"{_counted(rest, 'more pinned group')} that no layer makes or reads (position tables, masks, indices)"
+        more = f"{_counted(rest, 'more pinned group')} that no layer makes (inputs, position tables, masks)"
         parts.append(Text(f"{more} or of one channel; --all shows them.\n"))
     return parts
 
 
-def _minor(facts: Explanation, reason: PinnedFor) -> bool:
-    """Whether nothing could be gained, or these are no channels of layers and too few parameters to lose a word."""
-    layers = any(group.made_by or group.read_by for group in reason.groups)
+def _minor(reason: PinnedFor) -> bool:
+    """Whether nothing could be gained, or no layer makes these channels: then there is nothing to prune."""
     gain = reason.would_save
-    return not (gain.macs or gain.params) or (not layers and gain.params < MINOR * facts.params)
+    return not (gain.macs or gain.params) or not any(group.made_by for group in reason.groups)
 
 
 def _counted(count: int, noun: str) -> str:

@@ -60,7 +60,7 @@ class WidthSpace:
                     "`widthwise trace` lists the paths."
                 )
             for group in graph.prunable:
-                if any(m.role == role and fnmatchcase(m.tensor.rpartition(".")[0], pattern) for m in group.members):
+                if any(m.role == role and fnmatchcase(m.module, pattern) for m in group.members):
                     names.add(group.name)
         return names
 

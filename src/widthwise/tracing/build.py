@@ -1,7 +1,7 @@
 """From what a flow collected to a channel graph."""
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from widthwise.channels import Axis, ChannelGraph, Group, Layer, Member, Reason, Role, Site, Size
 from widthwise.tracing.flow import Flow
+from widthwise.tracing.found import Held
 from widthwise.tracing.reasons import (
     BOTH_AXES,
     FIXED,
@@ -125,10 +126,13 @@ class Draft:
         touched = np.zeros(flow.num_nodes, dtype=bool)
         for vector in [*flow.producers, *flow.consumers, *flow.norms, *(e.reshape(-1) for e in flow.edges)]:
             touched[vector.numpy()] = True
+        for axis, (name, _, _) in enumerate(flow.axes):
+            if flow.touched(name):  # as an index, perhaps, of which no rule says anything
+                touched[self._nodes.axis == axis] = True
         has_filter = set(np.unique(self._nodes.component[made[made > 0]]).tolist())
         used = set(np.unique(self._nodes.component[touched]).tolist())
         for component, reason in enumerate(self._reasons):
-            if reason is None and component not in has_filter:
+            if component not in has_filter and (reason is None or reason.what == FIXED.what):
                 self._reasons[component] = INPUT if component in used else UNUSED
         self._reasons[int(self._nodes.component[0])] = FIXED
 
@@ -206,11 +210,7 @@ class Draft:
         Groups of one kind mostly hold or fail together.
         """
         components = self._components_of(group)
-        held = [
-            f"{type(self._last.model.get_submodule(h.module)).__name__}.{h.attribute}"
-            for h in self._flow.held
-            if self._nodes.any_in(h.nodes, components)
-        ]
+        held = [self._kind(h) for h in self._flow.held if self._nodes.any_in(h.nodes, components)]
         whole = any(s.number in self._flow.whole and self._nodes.any_in(s.nodes, components) for s in self._flow.splits)
         return " ".join(dict.fromkeys(held + ["whole"] * whole))
 
@@ -220,6 +220,26 @@ class Draft:
         guesses = [held for held in self._held if not held.needed and self._nodes.any_in(held.nodes, components)]
         self._held = [held for held in self._held if held not in guesses]
         return bool(guesses)
+
+    def risk(self, group: Group) -> bool:
+        """Offer a group unproved, if the caller asked for that; returns whether they did."""
+        asked = any(m.role == "out" and m.module in self._risked for m in group.members)
+        if asked:
+            self._unproved |= set(self._components_of(group).tolist())
+        return asked
+
+    def guesses(self) -> list[str]:
+        """The kinds of guesses by which attributes follow channels of the last :meth:`graph`."""
+        live = [h for h in self._held if not h.needed and bool((self._nodes.ids(h.nodes, self._channel) >= 0).any())]
+        return list(dict.fromkeys(map(self._kind, live)))
+
+    def without(self, kinds: Collection[str], graph: ChannelGraph) -> ChannelGraph:
+        """The last graph, with attributes that follow by guesses of these kinds left alone."""
+        held = [h for h in self._held if h.needed or self._kind(h) not in kinds]
+        return replace(graph, sizes=self._sizes(held, self._channel)) if kinds else graph
+
+    def _kind(self, held: Held) -> str:
+        return f"{type(self._last.model.get_submodule(held.module)).__name__}.{held.attribute}"
 
     def whole(self) -> set[int]:
         """Numbers of the splits whose nodes are all pinned, though by something that whole pieces might pass."""
@@ -258,16 +278,12 @@ class Draft:
         self._channel = channel
         axes, roles = self._axes(channel)
         layers = self._layers(channel, len(prunable), groups)
-        self._last = ChannelGraph(model, tuple(groups), axes, roles, layers, self._sizes(channel))
+        self._last = ChannelGraph(model, tuple(groups), axes, roles, layers, self._sizes(self._held, channel))
         return self._last
 
-    def _sizes(self, channel: NDArray[np.int64]) -> tuple[Size, ...]:
-        sizes = []
-        for held in self._held:
-            ids = self._nodes.ids(held.nodes, channel)
-            if bool((ids >= 0).any()):
-                sizes.append(Size(held.module, held.attribute, held.index, ids))
-        return tuple(sizes)
+    def _sizes(self, held: Iterable[Held], channel: NDArray[np.int64]) -> tuple[Size, ...]:
+        sizes = (Size(h.module, h.attribute, h.index, self._nodes.ids(h.nodes, channel)) for h in held)
+        return tuple(size for size in sizes if bool((size.ids >= 0).any()))
 
     def _group(
         self, signature: _Signature, reason: Reason | None, width: int, ids: Tensor, names: dict[str, int]
@@ -278,7 +294,7 @@ class Draft:
                 tensor, dim, _ = self._flow.axes[axis]
                 members.append(Member(tensor, dim, self._roles.get(axis, "with"), per_channel))
         maker = next((m for m in members if m.role == "out"), members[0])
-        name = maker.tensor.rpartition(".")[0] if maker.role == "out" else f"{maker.tensor}[{maker.dim}]"
+        name = maker.module if maker.role == "out" else f"{maker.tensor}[{maker.dim}]"
         name = name or maker.tensor
         names[name] = names.get(name, 0) + 1
         name = name if names[name] == 1 else f"{name}#{names[name]}"

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 import widthwise.channels
 import widthwise.subnet
-from widthwise.channels import Axis, ChannelGraph, Site, Subnet
+from widthwise.channels import Axis, ChannelGraph, Reason, Site, Subnet
 from widthwise.subnet.resize import resized_copy, tensors_of
 from widthwise.subnet.shared import SharedSubnet, SuperNet
 from widthwise.tracing.observe import observe, worst_difference
 from widthwise.tracing.probe import DOUBLE, Probe
+from widthwise.tracing.reasons import broken
 
 __all__ = ["Comparison", "breaks"]
 
@@ -79,17 +80,17 @@ class Comparison:
     """Whether the small one is what ``materialize`` makes, or the probe itself with slices and other sizes, which takes
     a fraction of the time."""
 
-    def failure(self, subnet: Subnet) -> str | None:
+    def failure(self, subnet: Subnet) -> Reason | None:
         """Why the sub-network is not what it should be; None if it is."""
         try:
-            worst = self._difference(subnet, trains=self.probe.trains)
+            worst = self._difference(subnet, trains=self.probe.trains and (self.copied or self.probe.branches))
             if worst > self.probe.tolerance > DOUBLE:  # rounding, or a choice (the best of many boxes) made otherwise?
                 worst = self._in_double(subnet, worst)
         except Exception as error:
             return breaks(error)
         if worst <= self.probe.tolerance:
             return None
-        return f"computes something else when pruned (relative difference {worst:.1e})"
+        return broken(f"computes something else when pruned (relative difference {worst:.1e})")
 
     def _difference(self, subnet: Subnet, *, trains: bool = False) -> float:
         """How far the small network is from the reference, relative to what is compared.
@@ -129,15 +130,16 @@ class Comparison:
             return 0.0 if worst <= LENIENT else worst
 
 
-def breaks(error: Exception) -> str:
-    """What to say of a forward that no longer runs.
+def breaks(error: Exception) -> Reason:
+    """What to say of a forward that no longer runs, and where.
 
     Raises:
         the error, if it is a mistake of ours: it must not pass for one of the model's.
     """
     if isinstance(error, NameError | AttributeError | TypeError | AssertionError) and _raised_in(error) in _OURS:
         raise error
-    return f"breaks the forward when pruned ({type(error).__name__}: {(str(error) or 'no message').splitlines()[0]})"
+    message = (str(error) or "no message").splitlines()[0]
+    return broken(f"breaks the forward when pruned ({type(error).__name__}: {message})", _module_of(error))
 
 
 _OURS = [Path(file).resolve().parent for file in (__file__, widthwise.channels.__file__, widthwise.subnet.__file__)]
@@ -148,3 +150,13 @@ def _raised_in(error: Exception) -> Path | None:
     """The folder of the code that an error comes from."""
     frames = traceback.extract_tb(error.__traceback__)
     return Path(frames[-1].filename).resolve().parent if frames else None
+
+
+def _module_of(error: Exception) -> str:
+    """Path of the module whose forward raised an error; empty for the root, and where none did."""
+    running = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    modules = list(dict.fromkeys(module for module in running if isinstance(module, nn.Module)))
+    if not modules:
+        return ""
+    paths: dict[int, str] = {id(module): path for path, module in modules[0].named_modules()}
+    return paths.get(id(modules[-1]), "")

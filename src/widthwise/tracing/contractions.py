@@ -33,17 +33,23 @@ def _convolve(flow: Flow, call: Call, groups: int, transposed: bool) -> Tensor:
     space = x.shape[2:] if transposed else call.out.shape[2:]
     batch = [layer for layer in flow.layers(x) if varying(layer) == (0,)]  # channels that share it with the examples
     examples = flow.axis(x, 0) if batch else empty_vector(x.shape[0])
-    flow.count(prod(space) * prod(weight.shape[2:]), examples, rows, columns)
+    repeated = _repeated(weight, groups) and not rows.any() and not transposed
+    flow.count(prod(space) * prod(weight.shape[2:]), examples, incoming if repeated else rows, columns)
     for layer in flow.layers(weight):
         if any(along(layer, d) for d in range(2, weight.ndim)):
             flow.windows.append(layer.reshape(-1))
     consumed, produced = (rows, columns) if transposed else (columns, rows)
     if groups > 1 and weight.shape[1 if not transposed else 0] == (1 if not transposed else groups):
-        outgoing = _depthwise(flow, incoming, consumed, produced, groups, transposed)
+        outgoing = incoming if repeated else _depthwise(flow, incoming, consumed, produced, groups, transposed)
     else:
         outgoing = _grouped(flow, incoming, consumed, produced, groups, transposed)
     flow.put(call.out, *batch, place(outgoing, call.out.ndim, 1))
     return outgoing
+
+
+def _repeated(weight: Tensor, groups: int) -> bool:
+    """Whether a depthwise kernel is one kernel, expanded to however many channels there are (blur pooling)."""
+    return groups > 1 and weight.shape[0] == groups and weight.stride(0) == 0
 
 
 def _deformed_convolution(flow: Flow, call: Call) -> None:

@@ -58,6 +58,7 @@ class Flow(TorchDispatchMode):
         self._layers = WeakIdKeyDictionary()
         self._weights = WeakIdKeyDictionary()
         self._touched = WeakIdKeyDictionary()
+        self._numbered = WeakIdKeyDictionary(dict.fromkeys(tensors.values(), True))
         self.axes: list[tuple[str, int, int]] = []
         """(tensor name, dimension, size) of each numbered axis; nodes are numbered in this order, from 1."""
         self.edges: list[Tensor] = []
@@ -158,7 +159,7 @@ class Flow(TorchDispatchMode):
         """What is computed from weights alone is a weight, and what only looks at one differently is that one."""
         operands = call.operands()
         for operand in operands:
-            if isinstance(operand, nn.Parameter):
+            if operand in self._numbered:
                 self._touched[operand] = True
         rank = min((self.weight(t) for t in operands), default=0)
         for result in call.results():
@@ -171,6 +172,9 @@ class Flow(TorchDispatchMode):
         try:
             rule(self, call)
         except Exception as error:
+            if not rule.__module__.startswith(__package__ or ""):  # whoever wrote it wants to know
+                error.add_note(f"raised by the rule for {call.name}")
+                raise
             for tensor in call.operands():
                 self.pin_all(tensor, odd(error))
             for tensor in call.results():
@@ -227,9 +231,13 @@ class Flow(TorchDispatchMode):
         ), f"layers {[tuple(x.shape) for x in kept]} on a tensor {tuple(tensor.shape)}"
         self._layers[tensor] = kept
 
+    def touched(self, name: str) -> bool:
+        """Whether an operation has looked at a parameter or buffer so far."""
+        return self.tensors[name] in self._touched
+
     def unused(self) -> bool:
         """Whether some parameter has not been looked at by any operation so far."""
-        return any(isinstance(t, nn.Parameter) and t not in self._touched for t in self.tensors.values())
+        return any(isinstance(t, nn.Parameter) and not self.touched(name) for name, t in self.tensors.items())
 
     def axis(self, tensor: Tensor, dim: int, why: Reason = MIXED_AXES) -> Tensor:
         """The nodes along one axis, int64 [size]; zeros where fixed. What varies along others too is pinned."""

@@ -89,13 +89,20 @@ class Call:
         return [t for t in tree_leaves(self.out) if isinstance(t, Tensor)]
 
 
+_OWN = frozenset(vars(nn.Module()))
+"""Attributes of every module."""
+
+
 def attributes_of(module: nn.Module, size: int) -> list[tuple[str, int | None]]:
-    """(name, index or None) of a module's public attributes that are this number, or hold it in a tuple or list."""
-    if isinstance(module, tuple(ATTRIBUTES)) and any(True for _ in module.parameters()):
-        return []  # those follow their tensors' shapes
+    """(name, index or None) of a module's attributes that are this number, or hold it in a tuple or list.
+
+    Of PyTorch's own layers (and what is derived from them) without those that follow their tensors' shapes.
+    """
+    follows = isinstance(module, tuple(ATTRIBUTES)) and any(True for _ in module.parameters())
+    followed = set(getattr(module, "__constants__", ())) if follows else set()
     found: list[tuple[str, int | None]] = []
     for name, value in vars(module).items():
-        if name.startswith("_"):
+        if name in _OWN or name in followed or (follows and name.startswith("_")):
             continue
         if type(value) is int and value == size:
             found.append((name, None))

@@ -57,7 +57,9 @@ class Probe:
     outputs: list[Tensor] = field(default_factory=list)
     """What the copy returns for the example."""
     trains: bool = False
-    """Whether training mode runs another forward, which must keep running too."""
+    """Whether the example runs in training mode, where sub-networks must keep running too."""
+    branches: bool = False
+    """Whether training uses weights that evaluation does not, so that every sub-network is worth a look."""
     training_error: str = ""
     """Why it cannot be run."""
     widens: bool = False

@@ -56,7 +56,10 @@ FIXED = Reason(
     "Nothing, where it reads the model's input. Elsewhere, let layers make both sides, or free the other side.",
 )
 WINDOW = Reason("is an axis of a kernel window")
-BOTH_AXES = Reason("is an input axis and an output axis of the same weight")
+BOTH_AXES = Reason(
+    "is an input axis and an output axis of the same weight",
+    "Give the two layers weights of their own, if they need not share them.",
+)
 NO_RULE = Reason("enters an operation without a rule", _RULE)
 NORMALISED = Reason(
     "is normalised together with other channels",
@@ -75,9 +78,11 @@ WHOLE_WEIGHT = Reason(
 )
 CUT = Reason("is cut at a fixed position", _WIDTH)
 INDEXED = Reason("is taken by a fixed index", _WIDTH)
-ADDRESS = Reason("says where other values are read or written")
-LOOKED_UP = Reason("is looked up by index")
-MULTIPLIER = Reason("is the multiplier of a depthwise convolution")
+ADDRESS = Reason("says where other values are read or written", _RISK)
+LOOKED_UP = Reason("is looked up by index", "Nothing: its positions stand for classes, words or places, not channels.")
+MULTIPLIER = Reason(
+    "is the multiplier of a depthwise convolution", "Nothing: each input channel has so many filters; prune those."
+)
 SPACE = Reason("lies along space, batch or tokens where channels are expected")
 MIXED_AXES = Reason("lies along several axes at once", _RULE)
 
@@ -88,14 +93,16 @@ HOPELESS = frozenset(reason.what for reason in (OUTPUT, TRAINING_OUTPUT, INPUT, 
 
 def odd(error: Exception) -> Reason:
     """A rule failed on shapes that it does not know."""
-    return Reason(f"takes a form that the rule does not know ({error})", _RULE)
+    return Reason(f"takes a form that the rule does not know ({type(error).__name__}: {error})", _RULE)
 
 
-def broken(message: str) -> Reason:
+def broken(message: str, module: str = "") -> Reason:
     """A proof found that a network without some of the channels is not what it should be."""
     return Reason(
         message,
-        "Look for sizes or positions that the forward knows as constants, and compute them from the tensor instead.",
+        "Look for sizes or positions that the forward knows as constants. Compute them from the tensor, let a view "
+        "find them (-1), or keep them in an attribute of the module (head_dim, for heads of channels // heads).",
+        module=module,
     )
 
 

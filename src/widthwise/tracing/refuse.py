@@ -144,7 +144,10 @@ def check_outputs(outputs: list[Tensor]) -> None:
 
 
 def _text(tensors: list[Tensor]) -> str:
-    kinds = [f"{str(t.dtype).removeprefix('torch.')} {list(t.shape)} on {t.device}" for t in tensors]
+    shapes = ["nested" if t.is_nested else list(t.shape) for t in tensors]
+    kinds = [
+        f"{str(t.dtype).removeprefix('torch.')} {shape} on {t.device}" for t, shape in zip(tensors, shapes, strict=True)
+    ]
     return ", ".join(kinds) or "no tensors"
 
 

@@ -124,6 +124,9 @@ def _slice(flow: Flow, call: Call) -> None:
     start, *_ = range(size)[slice(call["start"], call.arguments.get("end"), step)] or (0,)
     layers: list[Tensor] = []
     for layer in flow.layers(source):
+        if varying(layer) == (dim,) and step != 1 and size % step == 0 and width == size // step:  # x[:, ::2]
+            layers.append(_every(flow, layer, dim, step).select(dim + 1, start))
+            continue
         if along(layer, dim) and step != 1:
             flow.pin(layer, CUT)
             layer = layer.narrow(dim, 0, 1)
@@ -131,6 +134,14 @@ def _slice(flow: Flow, call: Call) -> None:
             layer = _cut(flow, layer, dim, _widths(size, start, width)).narrow(dim, start, width)
         layers.append(layer)
     flow.put(call.out, *layers)
+
+
+def _every(flow: Flow, layer: Tensor, dim: int, step: int) -> Tensor:
+    """Runs of ``step`` positions go together; returns the layer with each of them along a dimension of its own."""
+    runs = layer.reshape(-1, step)
+    flow.unite(runs, runs[:, :1])
+    apart: Tensor = layer.unflatten(dim, (-1, step))
+    return apart
 
 
 def _widths(size: int, start: int, width: int) -> list[int]:

@@ -1,6 +1,6 @@
 """``trace``: from a model and an example to a proved channel graph."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -69,19 +69,36 @@ def trace(model: nn.Module, example_inputs: Any, *, pin: Layers = (), unproved: 
         if whole:  # attention heads, perhaps: try what can be pruned when they stay whole
             flow = _follow(probe, refused, whole)
             draft = Draft(flow, risked)
+        if not probe.trains and not probe.training_error:
+            _try_training(probe)
         graph = prove(draft, draft.graph(model), probe)
         sites = {path: tuple(calls) for path, calls in draft.sites(every=True).items()}
-        return replace(graph, sites=sites, notes=_notes(flow, probe))
+        return replace(graph, sites=sites, notes=(*_notes(flow, probe), *_in_vain(graph, unproved)))
+
+
+def _try_training(probe: Probe) -> None:
+    """Find out whether the example runs in training mode, where a forward may do more; what it keeps stays the same."""
+    before = {name: buffer.clone() for name, buffer in probe.model.named_buffers()}
+    probe.run_in_training()
+    for name, buffer in probe.model.named_buffers():
+        if name in before and before[name].shape == buffer.shape:
+            buffer.copy_(before[name])
 
 
 def modules_named(model: nn.Module, layers: Layers) -> dict[str, str]:
     """Path of every module that is named, or stands inside one that is, to the name that says so."""
     found: dict[str, str] = {}
-    for wanted in [layers] if isinstance(layers, str | type) else layers:
+    several = [layers] if isinstance(layers, str | type) or not isinstance(layers, Iterable) else layers
+    for wanted in several:
         if isinstance(wanted, str):
             tops = [path for path, _ in model.named_modules() if path and fnmatchcase(path, wanted)]
-        else:
+        elif isinstance(wanted, type):
             tops = [path for path, module in model.named_modules() if isinstance(module, wanted)]
+        else:
+            raise ConfigError(
+                f"Layers are named by module path, pattern or type, but got a {type(wanted).__name__}; a module's path "
+                "is what model.named_modules() calls it."
+            )
         if not tops:
             raise ConfigError(
                 f"Layers are named by module path, pattern or type, but {wanted!r} matches none; `widthwise trace "
@@ -104,6 +121,18 @@ def _notes(flow: Flow, probe: Probe) -> tuple[str, ...]:
     )
 
 
+def _in_vain(graph: ChannelGraph, unproved: Layers) -> tuple[str, ...]:
+    """A line for each name in ``unproved`` that offers nothing."""
+    named = modules_named(graph.model, unproved)
+    notes = []
+    for name in dict.fromkeys(named.values()):
+        paths = {path for path, by in named.items() if by == name}
+        made = [g for g in graph.groups if any(m.role == "out" and m.module in paths for m in g.members)]
+        if made and all(g.pinned for g in made):
+            notes.append(f"unproved={name!r} offers nothing: of what it makes, {made[0].name} {made[0].reason}.")
+    return tuple(notes)
+
+
 def _follow(probe: Probe, refused: Mapping[str, str], whole: Collection[int] = ()) -> Flow:
     """One forward in evaluation mode, and one in training mode if the first left tensors unused (auxiliary heads)."""
     flow = Flow(tensors_of(probe.model), RULES, unknown, MODULE_RULES, whole)
@@ -119,5 +148,6 @@ def _follow(probe: Probe, refused: Mapping[str, str], whole: Collection[int] = (
             counted, made = list(flow.arithmetic), list(flow.made)
             for output in probe.run_in_training():
                 flow.pin_all(output, TRAINING_OUTPUT)
+            probe.branches = probe.trains
             flow.arithmetic[:], flow.made[:] = counted, made
     return flow

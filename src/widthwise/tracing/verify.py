@@ -15,7 +15,7 @@ from zlib import crc32
 import torch
 from torch import Tensor
 
-from widthwise.channels import ChannelGraph, Group, Subnet
+from widthwise.channels import ChannelGraph, Group, Reason, Subnet
 from widthwise.subnet.shared import SuperNet
 from widthwise.tracing.build import Draft
 from widthwise.tracing.compare import Comparison, breaks
@@ -89,26 +89,26 @@ class _Round:
             keep[group.ids] = _kept(group, self.cut(group), generator)
         return Subnet(keep)
 
-    def failure(self, groups: list[Group]) -> str | None:
+    def failure(self, groups: list[Group]) -> Reason | None:
         """Why these groups do not hold together with the accepted ones; None if they do, and are accepted now."""
         why = self.comparison.failure(self.subnet(self.accepted + groups))
         if why is None:
             self.accepted.extend(groups)
         return why
 
-    def refused(self, groups: list[Group]) -> list[tuple[Group, str]]:
+    def refused(self, groups: list[Group]) -> list[tuple[Group, Reason]]:
         """Accept each group that holds, halving where some do not; return the others with the reason."""
         failure = self.failure(groups) if groups else None
         if failure is None:
             return []
         return [(groups[0], failure)] if len(groups) == 1 else self.halves(groups)
 
-    def halves(self, groups: list[Group]) -> list[tuple[Group, str]]:
+    def halves(self, groups: list[Group]) -> list[tuple[Group, Reason]]:
         """The same for groups of which some are known not to hold."""
         half = len(groups) // 2
         return self.refused(groups[:half]) + self.refused(groups[half:])
 
-    def refused_alike(self, groups: list[Group], *, known: bool) -> list[tuple[Group, str]]:
+    def refused_alike(self, groups: list[Group], *, known: bool) -> list[tuple[Group, Reason]]:
         """The same for groups that rest on one guess: where the first and the last fail, the guess is wrong.
 
         ``known``: that they do not all hold is known already.
@@ -122,7 +122,7 @@ class _Round:
         return self.refused([g for g in groups if g not in self.accepted])
 
 
-def _refused(draft: Draft, now: _Round) -> list[tuple[Group, str]]:
+def _refused(draft: Draft, now: _Round) -> list[tuple[Group, Reason]]:
     """The prunable groups that do not hold, each with the reason."""
     groups = [group for group in now.graph.prunable if group.proved]
     if now.failure(groups) is None:
@@ -147,18 +147,42 @@ def prove(draft: Draft, graph: ChannelGraph, probe: Probe) -> ChannelGraph:
             if not refused:
                 break
             for group, reason in refused:
-                if not draft.loosen(group):
-                    draft.pin(group, broken(reason))
+                if not draft.loosen(group) and not draft.risk(group):
+                    draft.pin(group, reason)
             graph = draft.graph(graph.model)
             network = SuperNet(probe.model, graph)
-    unproved = [(group, _does_not_run(network, probe, group)) for group in graph.prunable if not group.proved]
-    broke = [(group, failure) for group, failure in unproved if failure]
+    graph = _without_idle_guesses(draft, graph, probe)
+    unproved = [group for group in graph.prunable if not group.proved]
+    network = SuperNet(probe.model, graph) if unproved else network
+    broke = [(group, failure) for group in unproved if (failure := _does_not_run(network, probe, group))]
     for group, failure in broke:
-        draft.pin(group, broken(failure))
+        draft.pin(group, failure)
     return draft.graph(graph.model) if broke else graph
 
 
-def _does_not_run(network: SuperNet, probe: Probe, group: Group) -> str | None:
+def _without_idle_guesses(draft: Draft, graph: ChannelGraph, probe: Probe) -> ChannelGraph:
+    """The graph in which attributes are left alone that the network does not need to follow the channels.
+
+    They are as many by chance (a smallest image size, a number of classes), or are there to be read by people. What
+    follows without need may do harm on inputs of another size. Guesses of one kind stand or fall together.
+    """
+    groups = [group for group in graph.prunable if group.proved]
+
+    def holds(idle: list[str], rounds: int) -> bool:
+        network = SuperNet(probe.model, draft.without(idle, graph))
+        tries = (
+            _Round(Comparison(network, probe, draft.sites(), copied=turn < COPIES), turn, turn)
+            for turn in range(rounds)
+        )
+        return all(now.failure(groups) is None for now in tries)
+
+    idle = [kind for kind in draft.guesses() if holds([kind], 1)]
+    while idle and not holds(idle, ROUNDS):
+        idle = [kind for kind in idle[1:] if holds([kind], ROUNDS)]
+    return draft.without(idle, graph)
+
+
+def _does_not_run(network: SuperNet, probe: Probe, group: Group) -> Reason | None:
     """Why a network without half of an unproved group is not even one; None if it is."""
     subnet = network.graph.subnet(widths={group: max(1, group.width // 2)}, importance="random")
     try:
@@ -167,4 +191,4 @@ def _does_not_run(network: SuperNet, probe: Probe, group: Group) -> str | None:
     except Exception as error:
         return breaks(error)
     shapes = [[list(t.shape) for t in tensors] for tensors in (outputs, probe.outputs)]
-    return None if shapes[0] == shapes[1] else "changes the shape of the outputs when pruned"
+    return None if shapes[0] == shapes[1] else broken("changes the shape of the outputs when pruned")

@@ -1,0 +1,257 @@
+"""What users brought, and what went wrong with it once: each a network that the first tests did not have."""
+
+import copy
+import inspect
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import widthwise
+from oracle import check_cost, check_subnet
+from widthwise import Subnet
+from widthwise.channels import ChannelGraph
+from widthwise.errors import ConfigError, UntraceableModel
+from widthwise.report import explain
+from widthwise.tracing import RULES
+from widthwise.tracing.trace import modules_named
+
+IMAGE = torch.randn(2, 3, 12, 12)
+
+
+class SmallestImage(nn.Module):
+    """An attribute that has nothing to do with the width, but its value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.min_size = 16
+        self.conv = nn.Conv2d(16, 16, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-1] < self.min_size:
+            x = F.interpolate(x, size=(self.min_size, self.min_size))
+        y = self.conv(x)
+        return y.flatten(2).view(*y.shape)
+
+
+def assert_exact(model: nn.Module, graph: ChannelGraph, subnet: Subnet, inputs: Tensor) -> None:
+    check_subnet(model, graph, subnet.keep, inputs, 1e-5)
+    check_cost(model, graph, subnet.keep, inputs)
+
+
+def half(graph: ChannelGraph) -> Subnet:
+    return graph.subnet(widths=(graph.full_widths // 2).clamp(min=1))
+
+
+def test_an_attribute_that_equals_a_width_by_chance_stays() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), SmallestImage(), nn.ReLU(), nn.Conv2d(16, 4, 3)).eval()
+    graph = widthwise.trace(model, torch.randn(1, 3, 32, 32))
+    assert graph.sizes == ()
+    subnet = half(graph)
+    small = widthwise.materialize(model, graph, subnet)
+    for size in (32, 10):
+        images = torch.randn(2, 3, size, size)
+        torch.testing.assert_close(small(images), widthwise.gated(model, graph, subnet.keep.float())(images))
+
+
+class KnowsItsWidth(nn.Module):
+    """Two attributes of one value in one module: what the view needs, and what it does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classes, self.heads = 6, 4
+        self.width = 12
+        self.first, self.last = nn.Conv2d(3, 24, 3), nn.Conv2d(24, 6, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        a, b = x.split(self.width, 1)
+        return self.last(torch.cat([b, a], 1))
+
+
+def test_an_attribute_that_is_needed_follows() -> None:
+    model = KnowsItsWidth().eval()
+    graph = widthwise.trace(model, IMAGE)
+    assert {(size.module, size.attribute) for size in graph.sizes} == {("", "width")}
+    assert_exact(model, graph, half(graph), IMAGE)
+
+
+class NoiseInTraining(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.norm, self.b = nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.Conv2d(16, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.a(x))
+        if self.training:
+            x = x + 0.1 * torch.randn(1, 16, 1, 1)
+        return self.b(x)
+
+
+def test_a_width_that_only_training_knows_is_pinned() -> None:
+    model = NoiseInTraining()
+    before = copy.deepcopy(model.state_dict())
+    graph = widthwise.trace(model, IMAGE)
+    assert not graph.prunable
+    assert any("breaks the forward" in str(group.reason) for group in graph.pinned)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+class ScaledByWidth(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 12, 1), nn.Conv2d(12, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        y: Tensor = self.c(self.b(x) / x.shape[1] ** 0.5)
+        return y
+
+
+def test_what_the_proof_pins_can_be_pruned_at_ones_own_risk() -> None:
+    pinned = widthwise.trace(ScaledByWidth(), IMAGE)
+    assert [group.name for group in pinned.prunable] == ["b"]
+    graph = widthwise.trace(ScaledByWidth(), IMAGE, unproved=["a", "c"])
+    assert [group.name for group in graph.prunable if not group.proved] == ["a"]
+    (note,) = graph.notes
+    assert "'c' offers nothing" in note
+    assert "reaches the model's output" in note
+    small = widthwise.materialize(graph.model, graph, half(graph))
+    assert small(IMAGE).shape == (2, 4, 10, 10)
+
+
+class OwnConv(nn.Conv2d):
+    def __init__(self, *arguments: int) -> None:
+        super().__init__(*arguments)
+        self.n = self.out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.bias is not None
+        return F.conv2d(x, self.weight) + self.bias.view(1, self.n, 1, 1)
+
+
+class PrivateWidth(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self._width = 6
+        self.a, self.side, self.last = nn.Conv2d(3, 16, 1), nn.Conv2d(6, 6, 1), nn.Conv2d(16, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, other = self.a(x).split([self._width, self.a.out_channels - self._width], 1)
+        y: Tensor = self.last(torch.cat([self.side(one), other], 1))
+        return y
+
+
+class EverySecond(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 12, 3), nn.Conv2d(6, 8, 1), nn.Conv2d(14, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        y: Tensor = self.c(torch.cat([self.b(x[:, ::2]), x[:, 1::2].abs()], 1))
+        return y
+
+
+class BlurPool(nn.Module):
+    kernel: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("kernel", torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]])[None, None] / 16)
+        self.a, self.b = nn.Conv2d(3, 12, 3), nn.Conv2d(12, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        x = F.conv2d(x, self.kernel.expand(x.shape[1], 1, 3, 3), stride=2, groups=x.shape[1])
+        y: Tensor = self.b(x)
+        return y
+
+
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [
+        (nn.Sequential(OwnConv(3, 12, 3), OwnConv(12, 8, 3), nn.Conv2d(8, 4, 1)), ["0", "1"]),
+        (PrivateWidth(), ["a", "a#2", "side"]),
+        (EverySecond(), ["a", "b"]),
+        (BlurPool(), ["a"]),
+    ],
+    ids=["subclass of a convolution", "private attribute", "every second channel", "blur pooling"],
+)
+def test_what_used_to_be_pinned_without_need_is_prunable(model: nn.Module, names: list[str]) -> None:
+    graph = widthwise.trace(model, IMAGE)
+    assert [group.name for group in graph.prunable] == names
+    for seed in range(4):
+        widths = torch.tensor([max(1, g.width * (seed + 1) // 5) for g in graph.prunable])
+        assert_exact(model, graph, graph.subnet(widths=widths, importance="random"), IMAGE)
+
+
+class HeadsBySize(nn.Module):
+    """The size of a head is computed from a constant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Conv2d(3, 16, 1))
+        self.last = nn.Conv2d(16, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.inner(x)
+        y: Tensor = self.last(x.view(len(x), 2, 8, -1).softmax(1).view(len(x), 16, *x.shape[2:]))
+        return y
+
+
+def test_a_forward_that_breaks_says_where() -> None:
+    graph = widthwise.trace(nn.Sequential(HeadsBySize(), nn.Flatten()), IMAGE)
+    told = [group.reason for group in graph.pinned if group.reason and "breaks" in group.reason.what]
+    if told:  # otherwise a rule saw it first
+        assert {reason.module for reason in told} == {"0"}
+        assert all("head_dim" in reason.remedy for reason in told)
+
+
+def test_the_place_of_a_broken_forward_is_in_the_explanation() -> None:
+    graph = widthwise.trace(NoiseInTraining(), IMAGE)
+    (found,) = [p for p in explain(graph, widthwise.CostModel(graph)).pinned if "breaks" in p.what]
+    assert "RuntimeError" in found.what
+
+
+def test_an_input_axis_is_not_told_of_as_pinned() -> None:
+    graph = widthwise.trace(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3)), IMAGE)
+    assert {group.reason.what for group in graph.pinned if group.reason} == {
+        "reaches the model's output",
+        "is made by no layer of the model (an input, a constant or a free parameter)",
+    }
+
+
+def test_mistakes_in_a_rule_of_ones_own_are_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def mistaken(flow: Any, call: Any) -> None:
+        raise KeyError("typo")
+
+    monkeypatch.setitem(RULES, "aten::frac", mistaken)
+    with pytest.raises(KeyError, match="typo") as caught:
+        widthwise.trace(CallsFrac(), IMAGE)
+    assert "aten::frac" in caught.value.__notes__[0]
+
+
+class CallsFrac(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.b(self.a(x).frac())
+        return y
+
+
+@pytest.mark.parametrize("wrong", [nn.Conv2d(1, 1, 1), 3, [3]])
+def test_layers_are_named_by_text_or_type(wrong: Any) -> None:
+    with pytest.raises(ConfigError, match="path, pattern or type, but got a"):
+        inspect.unwrap(modules_named)(CallsFrac(), wrong)  # the tests check types before we do
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_nested_tensor_is_refused_in_words() -> None:
+    nested = torch.nested.nested_tensor([torch.randn(3, 8, 8), torch.randn(3, 6, 6)])
+    with pytest.raises(UntraceableModel, match="nested"):
+        widthwise.trace(CallsFrac(), nested)
