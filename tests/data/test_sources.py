@@ -322,3 +322,16 @@ def test_real_images(shared: Path) -> None:
     images: Tensor = next(iter(data.train.batches(2000)))[0]
     assert images.mean().abs() < 0.3
     assert 0.8 < float(images.std()) < 1.4
+
+
+def test_a_validation_part_without_a_test_part_is_the_test_part_where_a_fraction_is_asked_for(tmp_path: Path) -> None:
+    for part, count in (("train", 10), ("val", 3)):
+        for label in ("a", "b"):
+            (tmp_path / part / label).mkdir(parents=True)
+            for index in range(count):
+                Image.new("RGB", (8, 8), (index, 0, 0)).save(tmp_path / part / label / f"{index}.png")
+    plainly = load_data(f"folder:{tmp_path}", image_size=8)
+    assert (len(plainly.train), len(plainly.val), plainly.test) == (20, 6, None)
+    held = load_data(f"folder:{tmp_path}", image_size=8, val_fraction=0.2)
+    assert held.test is not None
+    assert (len(held.train), len(held.val), len(held.test)) == (16, 4, 6)

@@ -121,6 +121,7 @@ def test_workers_and_kills_do_not_change_the_result(tmp_path):
         assert again.subnet == whole.subnet
         with Journal.open(part / "journal.jsonl") as journal:
             told = [(e["stage"], tuple(e["widths"])) for e in journal.events if e["event"] == "stage_loss"]
+            assert sum(e["event"] == "division" for e in journal.events) == 1
         assert len(told) == len(set(told))
         for mine, theirs in zip(again.model.parameters(), whole.model.parameters(), strict=True):
             assert torch.equal(mine, theirs)
@@ -152,6 +153,7 @@ def test_a_model_that_is_no_chain_is_refused():
         {"least_ratio": 1.0},
         {"search_images": 1},
         {"teacher_stages": ("a",)},
+        {"supernet": TrainConfig(distill_weight=0.5)},
     ],
 )
 def test_settings_are_checked(wrong):
@@ -176,3 +178,22 @@ def test_fresh_weights_hang_on_the_seed():
     weights = [m.state_dict() for m in (first, second, other)]
     assert all(torch.equal(weights[0][n], weights[1][n]) for n in weights[0])
     assert not all(torch.equal(weights[0][n], weights[2][n]) for n in weights[0])
+
+
+def test_one_stage_may_be_named_without_a_tuple():
+    result = pruned(replace(SHORT, stages="block1"))
+    assert result.metrics["after"].macs <= 0.5 * result.metrics["before"].macs
+
+
+def test_the_trained_super_net_is_the_teacher_of_the_winner(monkeypatch: pytest.MonkeyPatch):
+    teachers = []
+    original = widthwise.methods.Trainer.fit
+
+    def watched(self, name, model, config, **options):
+        teachers.append((name, options.get("teacher"), model))
+        return original(self, name, model, config, **options)
+
+    monkeypatch.setattr(widthwise.methods.Trainer, "fit", watched)
+    pruned(replace(SHORT, retrain=TrainConfig(epochs=1, lr=0.1, distill_weight=0.5)))
+    supernet = next(model for name, _, model in teachers if name == "supernet")
+    assert [teacher for name, teacher, _ in teachers if name == "finalist-1"] == [supernet]

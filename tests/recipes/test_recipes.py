@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 from PIL import Image
 
 from widthwise import Budget
-from widthwise.cli import main
+from widthwise.cli import main, prune
 from widthwise.data import DataConfig
 from widthwise.methods import Joint, Method, Stagewise
 from widthwise.recipes import RECIPES, Recipe
@@ -100,3 +101,18 @@ def test_the_command_line_lists_them_and_refuses_others(capsys: pytest.CaptureFi
     assert all(name in printed for name in RECIPES)
     assert main(["recipe", "nothing"]) == 2
     assert "stagewise_resnet50_imagenet" in capsys.readouterr().err.replace("\n", "")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_saved_recipe_is_a_configuration_of_prune(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    assert main(["recipe", name, "--save", str(file)]) == 0
+    parser = ArgumentParser()
+    parser.add_function_arguments(prune)
+    settings, chosen = parser.instantiate(parser.parse_path(str(file))), RECIPES[name]()
+    assert getattr(settings, settings.method) == chosen.method
+    assert (settings.model, settings.data, settings.data_options) == (chosen.model, chosen.data, chosen.data_options)
+    assert settings.finetune == chosen.finetune
+    assert settings.no_budget == (chosen.budget is None)
+    assert chosen.budget in (None, settings.budget)
+    assert main(["recipe", name, "--save", str(file)]) == 2  # nothing is overwritten

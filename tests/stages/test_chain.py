@@ -1,6 +1,7 @@
 """Stages found in real networks, and stages that run alone."""
 
 import copy
+from itertools import pairwise
 
 import pytest
 import torch
@@ -248,3 +249,35 @@ def test_modules_that_listen_for_the_mode_are_told() -> None:
         assert find_stages(model, graph, images, ("0", "1")).names == ("0", "1")
         assert all(module.training is mode for module in model.modules())
     assert float(blocks[0][2].found) == 1.0
+
+
+class UNet(nn.Module):
+    """An encoder whose features are joined to the decoder's."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.d1, self.d2, self.mid = self.block(3, 6, count), self.block(6, 8, count), self.block(8, 10, 2)
+        self.u2, self.u1 = self.block(18, 8, count), self.block(14, 6, count)
+        self.out = nn.Conv2d(6, 4, 1)
+
+    @staticmethod
+    def block(inputs: int, outputs: int, count: int) -> nn.Module:
+        widths = [inputs, *[outputs] * count]
+        layers = [nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(widths)]
+        return nn.Sequential(*layers, nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = self.d1(x)
+        b = self.d2(F.max_pool2d(a, 2))
+        c = self.mid(F.max_pool2d(b, 2))
+        d = self.u2(torch.cat([F.interpolate(c, scale_factor=2.0), b], 1))
+        e = self.u1(torch.cat([F.interpolate(d, scale_factor=2.0), a], 1))
+        scores: Tensor = self.out(e).mean((2, 3))
+        return scores
+
+
+@pytest.mark.parametrize("convolutions", [1, 2])
+def test_an_encoder_joined_to_a_decoder_is_no_chain(convolutions: int) -> None:
+    model, images = UNet(convolutions).eval(), torch.randn(1, 3, 32, 32)
+    with pytest.raises(NoStages, match=r"goes on to|no such place"):
+        find_stages(model, trace(model, images), images)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from widthwise import ChannelGraph, Subnet, WidthSpace, build_model, materialize, trace
+from widthwise import ChannelGraph, Subnet, WidthSpace, accuracy, build_model, load_data, materialize, trace
 from widthwise.errors import ConfigError
 from widthwise.stages import Stages, find_stages
 from widthwise.stages.alone import run_part
@@ -17,6 +17,7 @@ from widthwise.supernet.adapters import Adapters
 from widthwise.supernet.features import StageLoss, stored_features
 from widthwise.supernet.sampling import Sampler
 from widthwise.supernet.stagewise import StagewiseObjective, Teacher
+from widthwise.train import TrainConfig, fit
 
 THIRTY_ONE = tuple(0.1 + 0.03 * i for i in range(31))
 
@@ -67,16 +68,19 @@ def expected_gradients(
         for subnet in subnets:
             inside = stages.inside(index, subnet)
             small = materialize(model, graph, inside)
-            keep = torch.cat([inside.keep, torch.ones(1, dtype=torch.bool)])
             given = features[index]
             if stage.enters is not None:
-                given = given[:, keep[stage.enters[1]]]
+                given = given[:, inside.kept_at(stage.enters[1])]
             found = run_part(small, stage.part, given)
             if stage.leaves is not None:
                 layer = adapters.maps[index]
-                columns = layer.weight[:, keep[stage.leaves[1]]]
+                columns = layer.weight[:, inside.kept_at(stage.leaves[1])]
                 found = torch.einsum("bchw,oc->bohw", found, columns) + layer.bias[:, None, None]
-            F.mse_loss(found, features[index + 1]).backward()
+                loss = F.mse_loss(found, features[index + 1])
+            else:
+                target = features[index + 1].softmax(1)
+                loss = (target * (target.log() - found.log_softmax(1))).sum(1).mean()
+            loss.backward()
             kept = kept_positions(graph, inside)
             for name, parameter in small.named_parameters():
                 if parameter.grad is None:
@@ -182,3 +186,31 @@ def test_draws_hang_on_seed_and_step_alone_and_cover_the_space() -> None:
     assert float(uniform.max() - uniform.min()) <= 0.5
     wide, narrow = sampler.of(space.full), sampler.smallest
     assert bool((wide.keep | ~narrow.keep).all())
+
+
+class Hidden(nn.Module):
+    """A last stage that returns class scores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(1, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 1))
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(128, 32), nn.ReLU(), nn.Linear(32, 10))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.head(self.features(x).relu())
+        return scores
+
+
+def test_a_head_in_a_stage_of_its_own_does_not_ruin_the_full_network() -> None:
+    data = load_data("digits")
+    torch.manual_seed(0)
+    plainly, staged = Hidden(), Hidden()
+    staged.load_state_dict(plainly.state_dict())
+    graph = trace(staged, data.example())
+    stages = find_stages(staged.eval(), graph, data.example())
+    assert stages.names[-1] == "head"
+    objective = StagewiseObjective(SuperNet(staged, graph), stages, Sampler(WidthSpace().of(graph)))
+    config = TrainConfig(epochs=6, batch_size=64, lr=0.1)
+    fit(plainly, data.train, config)
+    fit(staged, data.train, config, objective=objective)
+    assert accuracy(staged, data.val) > accuracy(plainly, data.val) - 0.05

@@ -165,6 +165,8 @@ def _image_data(
 ) -> ImageData:
     """Hold out validation where it is missing; count and check the classes. The test part is left alone."""
     train, val, test = splits["train"], splits.get("val"), splits.get("test")
+    if config.val_fraction is not None and val is not None and test is None:  # ImageNet: its `val` is for the end
+        val, test = None, val
     largest = max(int(split.labels.max()) for split in (train, val) if split is not None)
     if val is None:
         fraction = 0.1 if config.val_fraction is None else config.val_fraction

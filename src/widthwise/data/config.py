@@ -14,7 +14,8 @@ class DataConfig:
     """How a source becomes an ImageData. A setting that a source has no use for is ignored."""
 
     val_fraction: float | None = None
-    """Share of the training part held out where the source has no validation; None: 0.1 (digits: 0.25)."""
+    """Share of the training part held out where the source has no validation; None: 0.1 (digits: 0.25). With a number,
+    the validation part of a source that has no test part (ImageNet) is the test part."""
     seed: int = 0
     """Decides which images are held out. The test part never depends on it."""
     root: str | Path = DEFAULT_ROOT

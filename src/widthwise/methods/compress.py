@@ -151,7 +151,7 @@ def _best_of(
     """Train each finalist; the one with the best validation accuracy, the earlier one at a tie."""
     best: tuple[float, nn.Module, Subnet] | None = None
     config = found.retrain or finetune
-    teacher = model if config.distill_weight else None
+    teacher = (found.parent or model) if config.distill_weight else None
     for place, subnet in enumerate(found.finalists, 1):
         cut = materialize(found.parent or model, graph, subnet) if found.starts is None else found.starts[place - 1]
         small = cut.to(placement(model)[0])

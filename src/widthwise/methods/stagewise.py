@@ -71,7 +71,7 @@ def _supernet() -> TrainConfig:
 class Stagewise:
     """Settings of stage-wise pruning; a method for :func:`widthwise.compress`."""
 
-    stages: tuple[str, ...] = ()
+    stages: tuple[str, ...] | str = ()
     """Paths of the modules that end the stages, in order; found from the resolution of the feature maps if empty."""
     ratios: int = 31
     """Widths of a layer to choose from, evenly spaced shares of the full width; 0 for all that the space allows."""
@@ -88,7 +88,7 @@ class Stagewise:
     as it came (the paper's S1: pre-trained); or a model by name, such as ``timm:efficientnet_b0`` (S2)."""
     teacher_weights: Path | None = None
     """Weights of a teacher by name."""
-    teacher_stages: tuple[str, ...] = ()
+    teacher_stages: tuple[str, ...] | str = ()
     """Stages of a teacher by name, like ``stages``."""
     division: DivisionSettings = field(default_factory=DivisionSettings)
     """How widths are searched for, and the budget divided over the stages."""
@@ -99,7 +99,8 @@ class Stagewise:
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
     """Where stages and genes are evaluated."""
     weights: Weights = "fresh"
-    """Whether the winner is trained from scratch (the paper) or fine-tuned from the super-net's weights."""
+    """Whether the winner is trained from scratch (the paper) or fine-tuned from the super-net's weights: a start, no
+    more, because its stages have only seen whole inputs."""
     retrain: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=100, lr=0.1))
     """How it is trained from scratch."""
     seed: int = 0
@@ -109,6 +110,11 @@ class Stagewise:
         check_choices(self, start=Start, weights=Weights)
         if self.ratios < 0 or self.ratios == 1:
             raise ConfigError(f"ratios is a number of widths, 2 or more, or 0 for all of them, but got {self.ratios}.")
+        if self.supernet.distill_weight:
+            raise ConfigError(
+                "A super-net is distilled in place, stage by stage, but got "
+                f"supernet.distill_weight={self.supernet.distill_weight}; choose another teacher with `teacher`."
+            )
         if not 0 < self.least_ratio < 1:
             raise ConfigError(f"least_ratio is a share in (0, 1), but got {self.least_ratio}.")
         if self.search_images < 2 or self.search_batch < 2:
@@ -156,7 +162,8 @@ class Stagewise:
             final = losses.of(widths)
         found = {"losses": list(division.losses), "gap": division.gap, "genes": division.genes}
         filled = {"widths": widths.tolist(), "losses": list(final)}
-        task.log.append({"event": "division", "stages": list(stages.names), "found": found, "filled": filled})
+        if not any(event.get("event") == "division" for event in task.log.events):  # a run that goes on finds it again
+            task.log.append({"event": "division", "stages": list(stages.names), "found": found, "filled": filled})
         trial = Trial(0, widths, -sum(final), perf_counter() - start)
         parent = objective.network.model
         retrain = self.retrain if self.weights == "fresh" else None
@@ -168,7 +175,7 @@ class Stagewise:
         if self.start == "fresh":
             fresh(model, self.seed)
         example = task.data.example().to(placement(model)[0])
-        stages = find_stages(model, task.graph, example, self.stages)
+        stages = find_stages(model, task.graph, example, _names(self.stages))
         objective = StagewiseObjective(
             SuperNet(model, task.graph),
             stages,
@@ -192,11 +199,17 @@ class Stagewise:
                 self.teacher, num_classes=task.data.num_classes, weights=self.teacher_weights, **options
             )
         model.to(example.device)
-        return Teacher(model, find_stages(model, trace(model, example[:1]), example, self.teacher_stages), stages)
+        return Teacher(
+            model, find_stages(model, trace(model, example[:1]), example, _names(self.teacher_stages)), stages
+        )
 
     def _images(self, task: Task) -> Tensor:
         chosen = at_most(task.data.val, self.search_images, self.seed)
         return torch.cat([images for images, _ in chosen.batches(self.search_batch)])
+
+
+def _names(stages: tuple[str, ...] | str) -> tuple[str, ...]:
+    return (stages,) if isinstance(stages, str) else stages
 
 
 @dataclass(frozen=True, eq=False)

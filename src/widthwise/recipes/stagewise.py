@@ -1,8 +1,8 @@
 """The experiments of stage-wise pruning (Zhang and Ou, section 4).
 
 ImageNet is a folder of images (``folder:/data/imagenet`` with ``train/`` and ``val/``). The paper's validation images
-come out of the training images; ``val_fraction`` holds out as many, and the folder's own ``val`` must then be named
-``test`` so that no search sees it.
+come out of the training images; ``val_fraction`` holds out as many, and the folder's own ``val`` is then the test part,
+which no search sees.
 """
 
 from widthwise.cost import Budget

@@ -4,7 +4,7 @@ One JSON object per line, compact, with sorted keys. Each line carries ``"crc"``
 without it: it costs a microsecond and turns a changed digit in an otherwise valid line, which would silently
 alter a resumed search, into an error. The first line is ``{"crc":...,"event":"header","format":1}``.
 
-A line is on the disk before `Journal.append` returns. A process killed within `append` leaves a torn last
+A line has left the process before `Journal.append` returns. A process killed within `append` leaves a torn last
 line; it is forgiven, because nobody was told that it was written. A torn line anywhere else is damage.
 """
 
@@ -14,7 +14,9 @@ import os
 import weakref
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from widthwise.errors import CorruptRun, RunError
@@ -24,6 +26,9 @@ __all__ = ["FORMAT", "Journal", "read_events"]
 
 FORMAT = 1
 """The version of the journal's format; a reader refuses a newer one."""
+
+SYNC_SECONDS = 1.0
+"""The disk is not told to keep what was written more often than this."""
 
 _HEADER = {"event": "header", "format": FORMAT}
 
@@ -120,6 +125,7 @@ class Journal:
         self._handle: int | None = handle
         self._events: list[dict[str, Any]] = []
         self._size = 0
+        self._synced = -SYNC_SECONDS
         _open_journals.add(self)
 
     @classmethod
@@ -156,7 +162,11 @@ class Journal:
         return tuple(self._events)
 
     def append(self, event: Mapping[str, Any]) -> None:
-        """Puts one event at the end; it is on the disk when this returns.
+        """Puts one event at the end.
+
+        When this returns a killed process has not lost it. The disk is told to keep it through a loss of power at
+        most a second later than the next event, and on closing: telling it after every one of many small events would
+        take longer than what they tell of.
 
         Floats come back exactly. What `events` holds afterwards is what a later replay will read
         (so tuples are lists).
@@ -173,6 +183,8 @@ class Journal:
     def close(self) -> None:
         """Gives the journal up, so that another process can open it. Closing twice is fine."""
         if self._handle is not None:
+            with suppress(OSError):
+                os.fsync(self._handle)
             os.close(self._handle)
             self._handle = None
 
@@ -197,7 +209,9 @@ class Journal:
             written = os.write(self._handle, line)
             if written != len(line):
                 raise OSError(0, f"only {written} of {len(line)} bytes were written; the disk may be full")
-            os.fsync(self._handle)
+            if monotonic() - self._synced >= SYNC_SECONDS:
+                os.fsync(self._handle)
+                self._synced = monotonic()
         except OSError as error:
             self._undo()
             raise save_failed(self._path, error) from error

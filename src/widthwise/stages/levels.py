@@ -85,7 +85,8 @@ def cuts_by_resolution(model: nn.Module, graph: ChannelGraph, record: Record, in
         NoStages: there is none.
     """
     levels: list[list[Call]] = []
-    for call in _skeleton(graph, record, record.root):
+    skeleton = _skeleton(graph, record, record.root)
+    for call in skeleton:
         size = prod(resolution(graph, call))
         last = prod(resolution(graph, levels[-1][-1])) if levels else None
         if size == 1 or (last is not None and size > last):
@@ -102,7 +103,25 @@ def cuts_by_resolution(model: nn.Module, graph: ChannelGraph, record: Record, in
             "Stages are parts of a chain: between two layers, all that follows must depend on one feature map alone. "
             f"This model has no such place{why}. Search it with another method, such as FNNP."
         )
+    _check_end(graph, skeleton, cuts[-1], reasons)
     return cuts
+
+
+def _check_end(graph: ChannelGraph, skeleton: Sequence[Call], last: Call, reasons: Sequence[str]) -> None:
+    """Behind the last cut there must be no other resolution: a decoder with skip connections would be one stage."""
+    here = resolution(graph, last)
+    for call in skeleton:
+        if call.end > last.end and prod(resolution(graph, call)) > 1 and resolution(graph, call) != here:
+            tried_there = f" ({'; '.join(reasons[-2:])})" if reasons else ""
+            raise NoStages(
+                f"Stages are a chain of falling resolution, but behind {last.path!r} ({_size(here)}) this model goes "
+                f"on to {call.path!r} ({_size(resolution(graph, call))}), and cannot be cut there{tried_there}. Name "
+                "the ends of stages yourself, or search it with another method, such as FNNP."
+            )
+
+
+def _size(positions: Sequence[int]) -> str:
+    return "x".join(map(str, positions))
 
 
 def _last_cut(

@@ -7,7 +7,7 @@ from widthwise.supernet.meta import PruningNet
 from widthwise.supernet.sampling import Sampler
 from widthwise.supernet.single_path import SinglePathObjective
 from widthwise.supernet.slimmable import SlimmableObjective
-from widthwise.supernet.stagewise import StagewiseObjective, Teacher, feature_loss
+from widthwise.supernet.stagewise import StagewiseObjective, Teacher, feature_loss, head_loss
 
 __all__ = [
     "Adapters",
@@ -22,5 +22,6 @@ __all__ = [
     "Teacher",
     "expected_accuracy",
     "feature_loss",
+    "head_loss",
     "stored_features",
 ]

@@ -9,7 +9,7 @@ from torch import Tensor
 from widthwise.evaluate import Precision
 from widthwise.evaluate.modes import autocast, evaluating, normalising_by_batch
 from widthwise.search import Widths
-from widthwise.supernet.stagewise import StagewiseObjective, feature_loss
+from widthwise.supernet.stagewise import StagewiseObjective
 
 __all__ = ["StageLoss", "StoredBatch", "stored_features"]
 
@@ -69,6 +69,6 @@ class StageLoss:
                 given = batch.given[stage]
                 with autocast(given.device, self.precision):
                     found = self.objective.stage(stage, given, subnet)
-                total += float(feature_loss(found, batch.targets[stage])) * len(given)
+                total += float(self.objective.loss(stage, found, batch.targets[stage])) * len(given)
                 images += len(given)
         return total / images

@@ -16,7 +16,7 @@ from widthwise.supernet.adapters import Adapters
 from widthwise.supernet.sampling import Sampler
 from widthwise.train.objective import Outcome, Step
 
-__all__ = ["StagewiseObjective", "Teacher", "feature_loss"]
+__all__ = ["StagewiseObjective", "Teacher", "feature_loss", "head_loss"]
 
 
 def feature_loss(found: Tensor, target: Tensor) -> Tensor:
@@ -27,6 +27,17 @@ def feature_loss(found: Tensor, target: Tensor) -> Tensor:
     """
     wide = torch.promote_types(found.dtype, torch.float32)
     return F.mse_loss(found.to(wide), target.to(wide))
+
+
+def head_loss(found: Tensor, target: Tensor) -> Tensor:
+    """The distillation loss of a last stage that returns class scores: the KL divergence of their softmax, in nats.
+
+    The paper has no such stage (its networks have no channels to prune behind the last feature map). Equation 7 does
+    not suit it: scores are not bounded, and in place they ran away from one another.
+    """
+    wide = torch.promote_types(found.dtype, torch.float32)
+    mine, theirs = (scores.to(wide).log_softmax(-1).flatten(0, -2) for scores in (found, target))
+    return F.kl_div(mine, theirs, reduction="batchmean", log_target=True)
 
 
 class Teacher:
@@ -148,7 +159,7 @@ class StagewiseObjective:
                 for subnet in subnets:
                     with autocast():
                         found = self.stage(index, features[index], subnet)
-                    loss = feature_loss(found, targets[index])
+                    loss = self.loss(index, found, targets[index])
                     backward(loss)
                     parts.append(loss.detach())
                 sums.append(torch.stack(parts).sum())
@@ -180,6 +191,10 @@ class StagewiseObjective:
         """
         found: Tensor = self.own(index, self.stages.run(index, self.network, features, subnet), subnet)
         return found
+
+    def loss(self, index: int, found: Tensor, target: Tensor) -> Tensor:
+        """What a stage's result is judged by: equation 7; of class scores, :func:`head_loss`."""
+        return (head_loss if self.stages.stages[index].leaves is None else feature_loss)(found, target)
 
     @contextmanager
     def _beside(self, features: Tensor) -> Iterator[None]:

@@ -143,8 +143,20 @@ def model_spec(
 
 
 def input_options(spec: str, in_channels: int) -> dict[str, Any]:
-    """What a builder must be told of the images: the zoo's own networks, how many channels one has."""
-    return {"in_channels": in_channels} if _kind(spec) == "zoo" else {}
+    """What a builder must be told of the images, which is how many channels one has.
+
+    Raises:
+        ConfigError: torchvision's networks take colour images only.
+    """
+    kind = _kind(spec)
+    if kind == "torchvision" and in_channels != 3:
+        raise ConfigError(
+            f"torchvision's networks take images of 3 channels, but the data has {in_channels}; choose a network of "
+            "the zoo or of timm, or convert the images to colour."
+        )
+    if kind == "timm":
+        return {} if in_channels == 3 else {"in_chans": in_channels}
+    return {"in_channels": in_channels} if kind == "zoo" else {}
 
 
 def build_model(

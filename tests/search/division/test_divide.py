@@ -1,6 +1,7 @@
 """The whole search over stages: the optimum, the constraints, and going on after it was killed."""
 
 import io
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from widthwise.search import (
     SilentDivisionReporter,
     StageLosses,
     divide,
+    solve_knapsack,
 )
 
 SMALL = EvolutionSettings(population=48, parents=12)
@@ -155,4 +157,25 @@ def test_progress_is_told(toys: list[Toy], way: str) -> None:
     lines = text.getvalue().strip().splitlines()
     total = {"knapsack": 1, "rounds": 4, "evolution": 4}[way]
     assert len(lines) == total
-    assert lines[-1] == (f"stages: generation {total}/{total}, {division.genes} genes, best loss {division.loss:.6g}")
+    start, _, best = lines[-1].partition("best loss ")
+    assert start == f"stages: generation {total}/{total}, {division.genes} genes, "
+    if way == "evolution":  # what it looked at is combined anew at the end
+        assert float(best) >= float(f"{division.loss:.6g}")
+    else:
+        assert best == f"{division.loss:.6g}"
+
+
+def test_evolution_ends_with_the_best_of_all_it_looked_at(toys: list[Toy]) -> None:
+    better = 0
+    for seed in range(6):
+        problem = toys[0].problem(**toys[0].limits(0.4, "macs"))
+        found = []
+        for recombine in (True, False):
+            losses = StageLosses(problem, Bench(problem, smooth(problem, seed)), Memory())
+            found.append(divide(losses, replace(WAYS["evolution"], recombine=recombine, seed=seed)))
+            best = solve_knapsack(problem, losses.archives).losses
+            if recombine:
+                assert found[0].loss == pytest.approx(sum(best))
+        assert found[0].loss <= found[1].loss
+        better += found[0].loss < found[1].loss
+    assert better

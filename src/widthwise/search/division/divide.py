@@ -68,4 +68,9 @@ def _by_evolution(
 ) -> Division:
     manager = Manager(losses, settings.manager, settings.stage, settings.evaluations, generator, reporter.generation)
     widths = manager.run()
-    return Division(widths, losses.of(widths), None, losses.total)
+    found = Division(widths, losses.of(widths), None, losses.total)
+    if not settings.recombine:
+        return found
+    choice = solve_knapsack(losses.problem, losses.archives, max_labels=settings.max_labels)
+    better = Division(choice.widths, choice.losses, choice.gap, losses.total)
+    return better if better.loss < found.loss else found

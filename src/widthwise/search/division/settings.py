@@ -52,10 +52,14 @@ class DivisionSettings:
     """The rounds that fill the fronts of the stages before the knapsack; their size follows from ``evaluations``
     (``population`` without)."""
     evaluations: int | None = 2000
-    """Genes of each stage that are evaluated at most; ``None`` leaves the paper's evolution its full length (up to
-    128 x 10 searches of 128 x 10 genes for each stage), and the knapsack a population per round."""
+    """Genes of each stage that are evaluated at most, but for small ones (``exhaustive``). ``None`` leaves the paper's
+    evolution its full length (up to 128 x 10 searches of 128 x 10 genes for each stage), and the knapsack a population
+    per round. With a number, the evolution's many searches get a few genes each."""
     exhaustive: int = 4096
-    """The knapsack looks at all genes of a stage that has no more than this."""
+    """The knapsack looks at all genes of a stage that has no more than this, whatever ``evaluations`` says."""
+    recombine: bool = True
+    """The evolution ends with the best combination of all genes that it looked at, found by the knapsack; otherwise,
+    as in the paper, with its best network."""
     max_labels: int = 200_000
     """Partial networks that the knapsack keeps per stage; where it needs more, the result states its gap."""
     seed: int = 0
