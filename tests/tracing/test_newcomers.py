@@ -255,3 +255,25 @@ def test_a_nested_tensor_is_refused_in_words() -> None:
     nested = torch.nested.nested_tensor([torch.randn(3, 8, 8), torch.randn(3, 6, 6)])
     with pytest.raises(UntraceableModel, match="nested"):
         widthwise.trace(CallsFrac(), nested)
+
+
+class TwoHeads(nn.Module):
+    """Attention over channels whose result happens to be zero on the example."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_heads = 2
+        self.qkv, self.proj = nn.Linear(8, 12), nn.Linear(4, 8)
+
+    def forward(self, t: Tensor) -> Tensor:
+        n, length, _ = t.shape
+        q, k, v = self.qkv(t).reshape(n, length, self.num_heads, -1).transpose(1, 2).chunk(3, -1)
+        y = F.relu(q - 1e6) @ (F.relu(k).transpose(-2, -1) @ v)
+        result: Tensor = self.proj(y.transpose(1, 2).reshape(n, length, -1))
+        return result
+
+
+def test_an_attribute_that_shapes_what_runs_follows_even_where_the_numbers_do_not_show_it() -> None:
+    model = nn.Sequential(nn.Linear(5, 8), TwoHeads(), nn.Linear(8, 3))
+    graph = widthwise.trace(model, torch.randn(2, 7, 5))
+    assert ("1", "num_heads") in {(size.module, size.attribute) for size in graph.sizes}

@@ -228,10 +228,13 @@ class Draft:
             self._unproved |= set(self._components_of(group).tolist())
         return asked
 
-    def guesses(self) -> list[str]:
-        """The kinds of guesses by which attributes follow channels of the last :meth:`graph`."""
-        live = [h for h in self._held if not h.needed and bool((self._nodes.ids(h.nodes, self._channel) >= 0).any())]
-        return list(dict.fromkeys(map(self._kind, live)))
+    def guesses(self) -> dict[str, list[Held]]:
+        """The attributes that follow channels of the last :meth:`graph` by guess, by their kind."""
+        found: dict[str, list[Held]] = defaultdict(list)
+        for held in self._held:
+            if not held.needed and bool((self._nodes.ids(held.nodes, self._channel) >= 0).any()):
+                found[self._kind(held)].append(held)
+        return dict(found)
 
     def without(self, kinds: Collection[str], graph: ChannelGraph) -> ChannelGraph:
         """The last graph, with attributes that follow by guesses of these kinds left alone."""

@@ -19,6 +19,7 @@ from widthwise.channels import ChannelGraph, Group, Reason, Subnet
 from widthwise.subnet.shared import SuperNet
 from widthwise.tracing.build import Draft
 from widthwise.tracing.compare import Comparison, breaks
+from widthwise.tracing.idle import is_idle
 from widthwise.tracing.probe import Probe
 from widthwise.tracing.reasons import broken
 
@@ -161,25 +162,16 @@ def prove(draft: Draft, graph: ChannelGraph, probe: Probe) -> ChannelGraph:
 
 
 def _without_idle_guesses(draft: Draft, graph: ChannelGraph, probe: Probe) -> ChannelGraph:
-    """The graph in which attributes are left alone that the network does not need to follow the channels.
+    """The graph in which attributes are left alone that the forward does not need (:mod:`widthwise.tracing.idle`).
 
-    They are as many by chance (a smallest image size, a number of classes), or are there to be read by people. What
-    follows without need may do harm on inputs of another size. Guesses of one kind stand or fall together.
+    What follows channels without need may do harm on inputs of another size.
     """
-    groups = [group for group in graph.prunable if group.proved]
-
-    def holds(idle: list[str], rounds: int) -> bool:
-        network = SuperNet(probe.model, draft.without(idle, graph))
-        tries = (
-            _Round(Comparison(network, probe, draft.sites(), copied=turn < COPIES), turn, turn)
-            for turn in range(rounds)
-        )
-        return all(now.failure(groups) is None for now in tries)
-
-    idle = [kind for kind in draft.guesses() if holds([kind], 1)]
-    while idle and not holds(idle, ROUNDS):
-        idle = [kind for kind in idle[1:] if holds([kind], ROUNDS)]
-    return draft.without(idle, graph)
+    idle = [kind for kind, held in draft.guesses().items() if is_idle(probe, held)]
+    without = draft.without(idle, graph)
+    if not idle:
+        return graph
+    now = _Round(Comparison(SuperNet(probe.model, without), probe, draft.sites(), copied=True), 0, 0)
+    return without if now.failure([group for group in graph.prunable if group.proved]) is None else graph
 
 
 def _does_not_run(network: SuperNet, probe: Probe, group: Group) -> Reason | None:
