@@ -43,7 +43,7 @@ _WIDTH = (
 )
 _RULE = (
     "Write the forward with other operations, or add a rule to widthwise.tracing.RULES, or to MODULE_RULES for a whole "
-    "module; CONTRIBUTING shows how."
+    "module; docs/extending.md of the source shows how."
 )
 
 OUTPUT = Reason("reaches the model's output")
