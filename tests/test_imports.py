@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("errors", "channels", "subnet", "tracing", "cost", "data", "zoo", "runs", "evaluate", "train", "search"),
         *("parallel", "stages", "supernet", "joint", "exploration"),
     },
-    "recipes": {"errors", "subnet", "cost", "data", "zoo", "train", "joint", "methods"},
+    "recipes": {"errors", "subnet", "cost", "data", "zoo", "train", "joint", "exploration", "methods"},
     "report": {"errors", "channels", "subnet", "cost", "methods"},
     "cli": {
         *("errors", "channels", "subnet", "tracing", "cost", "data", "zoo", "runs", "evaluate", "train", "search"),

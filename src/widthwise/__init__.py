@@ -5,7 +5,7 @@ from widthwise.cost import Budget, CostModel
 from widthwise.data import load_data
 from widthwise.errors import WidthwiseError
 from widthwise.evaluate import accuracy, adaptive_bn
-from widthwise.methods import FNNP, Joint, Result, Stagewise, compress
+from widthwise.methods import FNNP, Exploration, Joint, Result, Stagewise, compress
 from widthwise.runs.model import load, save
 from widthwise.subnet import WidthSpace, gated, materialize, shared
 from widthwise.tracing import trace
@@ -19,6 +19,7 @@ __all__ = [
     "Budget",
     "ChannelGraph",
     "CostModel",
+    "Exploration",
     "Group",
     "Joint",
     "Result",

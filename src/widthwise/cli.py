@@ -22,7 +22,7 @@ from rich.console import Console
 from widthwise.cost import Budget, CostModel
 from widthwise.data import DataConfig, load_data
 from widthwise.errors import ConfigError, CorruptRun, WidthwiseError
-from widthwise.methods import FNNP, Figures, Joint, Method, Stagewise
+from widthwise.methods import FNNP, Exploration, Figures, Joint, Method, Stagewise
 from widthwise.methods.compress import measure
 from widthwise.recipes import RECIPES, Recipe
 from widthwise.report import comparison_table, explain, graph_tables
@@ -46,10 +46,11 @@ def prune(
     budget: Budget = Budget(macs=0.5),  # noqa: B008 - frozen
     no_budget: bool = False,
     space: WidthSpace = WidthSpace(),  # noqa: B008 - frozen
-    method: Literal["fnnp", "stagewise", "joint"] = "fnnp",
+    method: Literal["fnnp", "stagewise", "joint", "exploration"] = "fnnp",
     fnnp: FNNP = FNNP(),  # noqa: B008 - frozen
     stagewise: Stagewise = Stagewise(),  # noqa: B008 - frozen
     joint: Joint = Joint(),  # noqa: B008 - frozen
+    exploration: Exploration = Exploration(),  # noqa: B008 - frozen
     train_first: bool | None = None,
     train: TrainConfig = TrainConfig(epochs=20, lr=0.1),  # noqa: B008 - frozen
     finetune: TrainConfig = TrainConfig(epochs=20, lr=0.02),  # noqa: B008 - frozen
@@ -72,6 +73,7 @@ def prune(
         fnnp: settings of the method fnnp.
         stagewise: settings of the method stagewise.
         joint: settings of the method joint.
+        exploration: settings of the method exploration.
         train_first: whether to train the full model before; by default if no weights are given and the method needs
             them.
         train: how the full model is trained.
@@ -81,7 +83,7 @@ def prune(
         run: the run folder; runs/MODEL-DATA if not given. The same command goes on where it was killed.
         seed: of the full model's first weights, where it is trained here.
     """
-    methods: dict[str, Method] = {"fnnp": fnnp, "stagewise": stagewise, "joint": joint}
+    methods: dict[str, Method] = {"fnnp": fnnp, "stagewise": stagewise, "joint": joint, "exploration": exploration}
     recipe = Recipe(
         model=model,
         weights=weights,
@@ -234,7 +236,12 @@ def _as_data(setting: Any) -> Any:
     return loads(dumps(asdict(setting) if is_dataclass(setting) else setting, default=str))  # type: ignore[arg-type]
 
 
-METHODS: dict[str, type[Method]] = {"fnnp": FNNP, "stagewise": Stagewise, "joint": Joint}
+METHODS: dict[str, type[Method]] = {
+    "fnnp": FNNP,
+    "stagewise": Stagewise,
+    "joint": Joint,
+    "exploration": Exploration,
+}
 """The methods by the names of their options."""
 
 COMMANDS: dict[str, Callable[..., Any]] = {

@@ -12,7 +12,7 @@ from PIL import Image
 from widthwise import Budget
 from widthwise.cli import main, prune
 from widthwise.data import DataConfig
-from widthwise.methods import Joint, Method, Stagewise
+from widthwise.methods import Exploration, Joint, Method, Stagewise
 from widthwise.recipes import RECIPES, Recipe
 from widthwise.search import DivisionSettings
 from widthwise.train import TrainConfig
@@ -42,6 +42,8 @@ def short_method(method: Method) -> Method:
         network, weights = (replace(c, **LITTLE) for c in (method.rounds.network, method.rounds.weights))
         rounds = replace(method.rounds, rounds=1, network=network, weights=weights, episodes=2, episode_images=4)
         return replace(method, coarse=replace(method.coarse, **LITTLE), rounds=rounds)
+    if isinstance(method, Exploration):
+        return replace(method, epochs=1, batch=8, settings=replace(method.settings, samples=2, resamplings=1))
     assert isinstance(method, Stagewise)
     return replace(
         method,
@@ -57,6 +59,8 @@ def short(recipe: Recipe, data: Path, size: int) -> Recipe:
     """The same recipe, small."""
     return replace(
         recipe,
+        model=recipe.model.partition("@")[0],  # nothing is downloaded here
+        train=None if recipe.train is None else replace(recipe.train, **LITTLE),
         data=f"folder:{data}",
         data_options=DataConfig(val_fraction=0.3, image_size=size),
         budget=Budget(macs=0.5),

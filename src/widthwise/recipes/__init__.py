@@ -2,6 +2,14 @@
 
 from collections.abc import Callable
 
+from widthwise.recipes.exploration import (
+    exploration_resnet18_imagenet,
+    exploration_resnet20_minutes,
+    exploration_resnet50_imagenet,
+    exploration_resnet56_cifar10,
+    exploration_vgg11_imagenet,
+    exploration_vgg16_cifar10,
+)
 from widthwise.recipes.joint import (
     joint_resnet20_cifar10,
     joint_resnet20_minutes,
@@ -20,6 +28,12 @@ from widthwise.recipes.stagewise import (
 __all__ = [
     "RECIPES",
     "Recipe",
+    "exploration_resnet18_imagenet",
+    "exploration_resnet20_minutes",
+    "exploration_resnet50_imagenet",
+    "exploration_resnet56_cifar10",
+    "exploration_vgg11_imagenet",
+    "exploration_vgg16_cifar10",
     "joint_resnet20_cifar10",
     "joint_resnet20_minutes",
     "joint_resnet50_imagenet",
@@ -43,6 +57,12 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         joint_resnet110_cifar10,
         joint_resnet50_imagenet,
         joint_resnet20_minutes,
+        exploration_vgg16_cifar10,
+        exploration_resnet56_cifar10,
+        exploration_resnet18_imagenet,
+        exploration_resnet50_imagenet,
+        exploration_vgg11_imagenet,
+        exploration_resnet20_minutes,
     )
 }
 """By name, for the command line."""

@@ -1,0 +1,20 @@
+"""Exploration and estimation: a keep probability for every channel, found by sampling sub-networks."""
+
+from widthwise.exploration.budget import RandomBudget
+from widthwise.exploration.evaluate import SampleLosses, Statistics, batches_per_epoch
+from widthwise.exploration.finish import binarised
+from widthwise.exploration.search import explore_and_estimate
+from widthwise.exploration.searcher import ExplorationEstimation, StepRecord
+from widthwise.exploration.settings import ExplorationSettings
+
+__all__ = [
+    "ExplorationEstimation",
+    "ExplorationSettings",
+    "RandomBudget",
+    "SampleLosses",
+    "Statistics",
+    "StepRecord",
+    "batches_per_epoch",
+    "binarised",
+    "explore_and_estimate",
+]

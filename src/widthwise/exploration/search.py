@@ -1,0 +1,109 @@
+"""Drives the search: asks for sub-networks, has them evaluated side by side, writes their losses down, tells them."""
+
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from widthwise.channels import Subnet
+from widthwise.errors import CorruptRun
+from widthwise.exploration.evaluate import Draw
+from widthwise.exploration.searcher import ExplorationEstimation
+from widthwise.search import Log
+
+__all__ = ["explore_and_estimate"]
+
+SNAPSHOTS = 20
+"""How often the probabilities are written down, for pictures."""
+
+Scores = list[tuple[float, float]]
+
+
+@runtime_checkable
+class Evaluate(Protocol):
+    """Runs several draws side by side, such as a pool's ``map``."""
+
+    def __call__(self, tasks: list[Draw]) -> Iterator[tuple[int, Scores]]:
+        """(position, cross-entropy and accuracy of each sub-network) as they come."""
+        ...
+
+
+def explore_and_estimate(
+    searcher: ExplorationEstimation,
+    evaluate: Evaluate,
+    log: Log,
+    *,
+    steps: int,
+    batches: int,
+    workers: int = 1,
+    on_step: Callable[[int, float], None] = lambda step, accuracy: None,
+) -> Subnet:
+    """Take all steps that are left; what the log holds already is told again, not evaluated.
+
+    Args:
+        searcher: fresh.
+        evaluate: runs draws.
+        log: receives the losses of every set of samples, and the probabilities now and then.
+        steps: of the search.
+        batches: in one pass over the images; each step sees one.
+        workers: into how many parts a set of samples is divided.
+        on_step: is told the number of the step and the mean accuracy of its samples.
+
+    Raises:
+        CorruptRun: the log is that of other samples.
+    """
+    done = iter([event for event in log.events if event.get("event") == "samples"])
+    shown = {event["step"] for event in log.events if event.get("event") == "probabilities"}
+    while searcher.steps < steps:
+        step, right = searcher.steps, []
+        _show(searcher, log, step, steps, shown)
+        while searcher.steps == step:
+            subnets = [searcher.ask() for _ in range(searcher.settings.samples)]
+            keep = torch.stack([subnet.keep for subnet in subnets])
+            known = next(done, None)
+            facts = _known(known, step, keep) if known else _evaluated(evaluate, step, batches, keep, workers, log)
+            right += facts["accuracies"]
+            for subnet, loss in zip(subnets, facts["losses"], strict=True):
+                searcher.tell(subnet, -loss)
+        on_step(step, sum(right) / len(right))
+    _show(searcher, log, steps, steps, shown)
+    return searcher.found()
+
+
+def _evaluated(
+    evaluate: Evaluate, step: int, batches: int, keep: Bool[Tensor, "samples channels"], workers: int, log: Log
+) -> Mapping[str, Any]:
+    parts: list[Draw] = [(step // batches, step % batches, part) for part in keep.chunk(max(1, workers))]
+    found = sorted(evaluate(parts), key=lambda pair: pair[0])
+    scores = [score for _, part in found for score in part]
+    facts = {"losses": [loss for loss, _ in scores], "accuracies": [accuracy for _, accuracy in scores]}
+    log.append({"event": "samples", "step": step, "digest": _digest(keep), **facts})
+    return facts
+
+
+def _known(event: Mapping[str, Any], step: int, keep: Bool[Tensor, "samples channels"]) -> Mapping[str, Any]:
+    if (event["step"], event["digest"]) != (step, _digest(keep)):
+        raise CorruptRun(
+            f"A search that is resumed draws the same sub-networks again, but those of step {step} in the journal are "
+            "others. The run was made by another version of Widthwise or on other hardware; start a new folder."
+        )
+    return event
+
+
+def _digest(keep: Bool[Tensor, "samples channels"]) -> int:
+    return zlib.crc32(np.packbits(keep.numpy()).tobytes())
+
+
+def _show(searcher: ExplorationEstimation, log: Log, step: int, steps: int, shown: set[int]) -> None:
+    """Write the probabilities down at the start, the end, and in between."""
+    if step in shown or (step % max(1, steps // SNAPSHOTS) and step != steps):
+        return
+    facts = {} if searcher.last is None else asdict(searcher.last)
+    p = [round(value, 4) for value in searcher.p.tolist()]
+    log.append({"event": "probabilities", "step": step, "p": p, "record": facts})
+    shown.add(step)

@@ -1,0 +1,104 @@
+"""Exploration and estimation: a keep probability for every channel of a trained network, found by sampling.
+
+Wang et al., "Exploration and Estimation for Model Compression". The weights stay as they are; sub-networks are drawn
+from a distribution under the budget, which is moved about (exploration) and pulled to where losses are low
+(estimation). What is likelier kept than not is fine-tuned.
+
+Where we differ, and why, is said where it happens: ``exploration/budget.py`` (the constraint), ``distribution.py`` (the
+weights of samples), ``estimate.py`` (the price of the budget), ``surrogate.py`` (less noise in the gradients).
+"""
+
+import copy
+from dataclasses import dataclass, field
+from time import perf_counter
+
+from widthwise.data import at_most
+from widthwise.errors import ConfigError
+from widthwise.evaluate import Precision
+from widthwise.exploration import (
+    ExplorationEstimation,
+    ExplorationSettings,
+    SampleLosses,
+    Statistics,
+    batches_per_epoch,
+    explore_and_estimate,
+)
+from widthwise.methods.base import Found, Task, check_choices
+from widthwise.methods.evaluators import AdaptiveBN, inherited, search_device
+from widthwise.parallel import ParallelConfig, workers
+from widthwise.search import Trial
+
+__all__ = ["Exploration"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exploration:
+    """Settings of exploration and estimation; a method for :func:`widthwise.compress`."""
+
+    epochs: int = 300
+    """Passes over the images; each batch is one step of the search."""
+    images: int = 2500
+    """Training images that sub-networks are judged on (10,000 for ImageNet); fewer if there are no more."""
+    batch: int = 125
+    """Images of a batch."""
+    settings: ExplorationSettings = field(default_factory=ExplorationSettings)
+    """Of Algorithm 1."""
+    statistics: Statistics = "batch"
+    """What batch norms of a sample normalise with; ``global``, those of the full network, is the paper."""
+    precision: Precision = "fp32"
+    """Of the evaluations."""
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
+    """Where they are made."""
+    calibration_images: int = 1000
+    """Training images for the statistics of the final sub-network, when its accuracy is measured for the record."""
+    seed: int = 0
+    """Of all that is drawn, and of the choice and the order of images."""
+
+    def __post_init__(self) -> None:
+        check_choices(self, statistics=Statistics)
+        for name, least in (("epochs", 1), ("images", 2), ("batch", 2), ("calibration_images", 2)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} is at least {least}, but got {getattr(self, name)}.")
+
+    @property
+    def needs_trained(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def needs_budget(self) -> bool:
+        """Always."""
+        return True
+
+    def search(self, task: Task) -> Found:
+        """Explore and estimate; the one sub-network that the probabilities end with is fine-tuned."""
+        start, images = perf_counter(), at_most(task.data.train, self.images, self.seed)
+        batch = min(self.batch, len(images))
+        batches = batches_per_epoch(images, batch)
+        steps = self.epochs * batches
+        judge = SampleLosses(
+            copy.deepcopy(task.model),
+            task.graph,
+            images,
+            batch,
+            self.seed,
+            statistics=self.statistics,
+            precision=self.precision,
+            device=search_device(),
+        )
+        searcher = ExplorationEstimation(task.space, task.limits, self.settings, seed=self.seed)
+        every = task.space.full
+        with task.reporter as reporter, workers(self.parallel, judge) as pool:
+            subnet = explore_and_estimate(
+                searcher,
+                pool.map,
+                task.log,
+                steps=steps,
+                batches=batches,
+                workers=self.parallel.workers,
+                on_step=lambda step, accuracy: reporter.trial(Trial(step, every, accuracy, 0.0), steps),
+            )
+        calibration = at_most(task.data.train, self.calibration_images, self.seed)
+        score = AdaptiveBN(inherited(task.model, task.graph), calibration, task.data.val, self.precision)(subnet)
+        widths = task.graph.widths(subnet)
+        return Found([Trial(steps, widths, score, perf_counter() - start)], [subnet])
