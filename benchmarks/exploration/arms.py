@@ -1,0 +1,172 @@
+"""The ways to choose channels that are compared, each a function of the budget and the seed."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks.experiments import Value, fresh_network
+from benchmarks.exploration.settings import ExplorationBenchSettings
+from widthwise import (
+    Budget,
+    ChannelGraph,
+    CostModel,
+    Subnet,
+    WidthSpace,
+    accuracy,
+    adaptive_bn,
+    materialize,
+    trace,
+)
+from widthwise.data import ImageData, at_most
+from widthwise.exploration import SampleLosses, batches_per_epoch
+from widthwise.methods import Exploration, Method, Task, Trainer
+from widthwise.methods.evaluators import CALIBRATION_BATCH, search_device
+from widthwise.runs import Journal
+from widthwise.search import RandomRates, SilentSearchReporter, uniform_widths
+from widthwise.train import fit
+from widthwise.zoo import load_weights
+
+__all__ = ["ABLATIONS", "ARMS", "Bench"]
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """What every choice is given."""
+
+    settings: ExplorationBenchSettings
+    data: ImageData
+    weights: Path | None
+    out: Path
+    """Folder of the experiment; searches have logs in ``searches``."""
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The trained full network."""
+        model = fresh_network(self.settings.model, self.data, 0)
+        if self.weights is not None:
+            load_weights(model, self.weights)
+        elif self.settings.full is not None:
+            fit(model, self.data.train, self.settings.full, checkpoint=self.out / "full.pt")
+        return model.eval()
+
+    @cached_property
+    def graph(self) -> ChannelGraph:
+        """Its trace."""
+        return trace(self.model, self.data.example())
+
+    def task(self, budget: float, log: Journal) -> Task:
+        """A search under a budget."""
+        space, cost = WidthSpace().of(self.graph), CostModel(self.graph)
+        limits = Budget(macs=budget).on(cost, space)
+        trainer = Trainer(self.out, self.data)
+        return Task(self.model, self.graph, cost, space, limits, self.data, log, SilentSearchReporter(), trainer)
+
+    def found(self, name: str, budget: float, seed: int, search: Callable[[Task], Subnet]) -> Value:
+        """The choice of a search, its time, and its accuracy before fine-tuning."""
+        start = perf_counter()
+        with Journal.open(self.out / "searches" / f"{name}-{budget}-{seed}.jsonl".replace(" ", "_")) as log:
+            task = self.task(budget, log)
+            subnet = search(task)
+        seconds = perf_counter() - start
+        value: Value = {"kept": subnet.to_dict()["kept"], "macs": task.cost.macs(subnet), "search_s": seconds}
+        return value | {"params": task.cost.params(subnet), **self.before(subnet)}
+
+    def network(self, subnet: Subnet) -> nn.Module:
+        """The small network with its own statistics."""
+        small = materialize(self.model, self.graph, subnet).to(search_device())
+        calibration = at_most(self.data.train, self.settings.calibration_images, 0)
+        adaptive_bn(small, [x for x, _ in calibration.batches(CALIBRATION_BATCH, device=search_device())])
+        return small
+
+    def before(self, subnet: Subnet) -> Value:
+        """Accuracy before fine-tuning."""
+        small = self.network(subnet)
+        assert self.data.test is not None
+        return {"val": accuracy(small, self.data.val), "test": accuracy(small, self.data.test)}
+
+    def tuned(self, subnet: Subnet, name: str, seed: int) -> Value:
+        """Accuracy after fine-tuning."""
+        small = self.network(subnet).cpu()
+        checkpoint = self.out / "trainings" / f"{name}.pt".replace(" ", "_").replace("/", "-")
+        fit(small, self.data.train, replace(self.settings.finetune, seed=seed), checkpoint=checkpoint)
+        assert self.data.test is not None
+        return {"test": accuracy(small.to(search_device()), self.data.test)}
+
+    def subnet(self, kept: list[int]) -> Subnet:
+        """From the channels of a record."""
+        keep = torch.zeros(self.graph.num_channels, dtype=torch.bool)
+        keep[kept] = True
+        return Subnet(keep)
+
+
+def _by(method: Callable[[Bench], Method]) -> Callable[[Bench, int], Callable[[Task], Subnet]]:
+    def with_seed(bench: Bench, seed: int) -> Callable[[Task], Subnet]:
+        seeded: Any = replace(method(bench), seed=seed)  # type: ignore[type-var]
+        return lambda task: seeded.search(task).finalists[0]  # type: ignore[no-any-return]
+
+    return with_seed
+
+
+def _uniform(bench: Bench, seed: int) -> Callable[[Task], Subnet]:
+    """The largest filters by L1, the same share of every layer."""
+    return lambda task: task.graph.top(task.graph.importance("l1"), uniform_widths(task.space, task.limits))
+
+
+def _random(bench: Bench, seed: int) -> Callable[[Task], Subnet]:
+    """Random rates and the largest filters by L1; as many evaluations as the method makes, on the same images.
+
+    A candidate is judged on all batches of one pass, so there are that many times fewer candidates than samples.
+    """
+    method = bench.settings.method
+
+    def search(task: Task) -> Subnet:
+        images = at_most(bench.data.train, method.images, seed)
+        batches = batches_per_epoch(images, method.batch)
+        judge = SampleLosses(
+            task.model, task.graph, images, method.batch, seed, method.statistics, method.precision, search_device()
+        )()
+        searcher = RandomRates(task.space, task.limits, max_rate=bench.settings.max_rate, seed=seed)
+        ranking, best = task.graph.importance("l1"), (float("inf"), Subnet(torch.ones(0, dtype=torch.bool)))
+        samples = method.settings.samples * (method.settings.resamplings + 1)
+        for _ in range(max(1, method.epochs * samples)):
+            subnet = task.graph.top(ranking, searcher.ask())
+            losses = [judge((0, index, subnet.keep[None]))[0][0] for index in range(batches)]
+            best = min(best, (sum(losses) / batches, subnet), key=lambda pair: pair[0])
+        task.model.cpu()
+        return best[1]
+
+    return search
+
+
+def _method(**changes: Any) -> Callable[[Bench, int], Callable[[Task], Subnet]]:
+    def changed(bench: Bench) -> Exploration:
+        base = bench.settings.method
+        own = {key: value for key, value in changes.items() if key == "statistics"}
+        inner = {key: value for key, value in changes.items() if key not in own}
+        return replace(base, settings=replace(base.settings, **inner), **own)
+
+    return _by(changed)
+
+
+ARMS: Mapping[str, Callable[[Bench, int], Callable[[Task], Subnet]]] = {
+    "exploration": _method(),
+    "random search": _random,
+    "FNNP": _by(lambda bench: bench.settings.fnnp),
+    "L1, uniform width": _uniform,
+}
+"""By the name that the page shows."""
+
+ABLATIONS: Mapping[str, Callable[[Bench, int], Callable[[Task], Subnet]]] = {
+    "no exploration": _method(resamplings=0),
+    "K = m = 1": _method(resamplings=1, moves=1),
+    "K = m = 3": _method(resamplings=3, moves=3),
+    "global statistics": _method(statistics="global"),
+    "no surrogate": _method(surrogate=0.0),
+}
+"""The method with one setting changed (table 3); steps are as many, so those with fewer sets see fewer samples."""
