@@ -1,19 +1,23 @@
 """What the experiments on real images share: what a run folder belongs to, records, and parts of splits."""
 
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import torch
+from jsonargparse import ArgumentParser
+from rich.console import Console
 from torch import nn
 
-from widthwise import build_model
+from widthwise import build_model, load_data
 from widthwise.data import ImageData
 from widthwise.methods.initialise import fresh
-from widthwise.runs import Journal
+from widthwise.runs import Journal, RunFolder
 
-__all__ = ["Records", "Value", "fresh_network", "identity", "results_of", "sizes_of"]
+__all__ = ["Command", "Parts", "Records", "Value", "fresh_network", "identity", "results_of", "run_parts", "sizes_of"]
 
 Value = dict[str, Any]
 """Of a result, as JSON data."""
@@ -70,3 +74,79 @@ class Records:
         self.results[key] = self.journal.events[-1]["value"]
         shown = ", ".join(f"{k} {v:.4f}" for k, v in value.items() if isinstance(v, float))
         self.say(f"{progress}{key}: {shown}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What to run of an experiment."""
+
+    part: str
+    """One of its parts; ``all`` of them; ``page`` only writes the page anew."""
+    settings: str
+    """Of the experiment, by name."""
+    data: str
+    """Anything that ``load_data`` takes by name: ``digits``, ``parquet:DIR``, ``cifar10``, ..."""
+    weights: Path | None
+    """Of the full network, where the experiment takes any."""
+    out: Path
+    """Folder of the journal and the runs."""
+    docs: Path
+    """Folder of the page and its figures."""
+
+
+Parts = Mapping[str, Callable[[Any, Records], None]]
+"""Each is given what the experiment's `make` returns."""
+
+
+def run_parts(
+    name: str,
+    about: str,
+    settings: Mapping[str, Callable[[], Any]],
+    parts: Parts,
+    make: Callable[[Any, ImageData, Command], Any],
+    write: Callable[[Path, Path], Path],
+    arguments: list[str] | None = None,
+) -> Path:
+    """The command line of an experiment: run what is left of its parts, and write the page after each.
+
+    Args:
+        name: of the package.
+        about: what it does.
+        settings: by name; each has an ``identity`` and ``threads``.
+        parts: by name.
+        make: from settings, data and command to what the parts share.
+        write: the page, from the run folder into another.
+        arguments: of the command line; the process's own if not given.
+    """
+    command, console = _parse(name, about, settings, parts, arguments), Console()
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    if command.part == "page":
+        return write(command.out, command.docs)
+    chosen, data = settings[command.settings](), load_data(command.data)
+    torch.set_num_threads(chosen.threads)
+    weights = {} if command.weights is None else {"weights": str(command.weights)}
+    with RunFolder.open(command.out, {**chosen.identity(), **weights, "images": sizes_of(data)}) as folder:
+        shared, records = make(chosen, data, command), Records(folder.journal, say)
+        for part in parts if command.part == "all" else [command.part]:
+            say(f"== {part}")
+            parts[part](shared, records)
+            path = write(command.out, command.docs)
+            say(f"written to {path}")
+    return path
+
+
+def _parse(
+    name: str, about: str, settings: Collection[str], parts: Collection[str], arguments: list[str] | None
+) -> Command:
+    parser = ArgumentParser(prog=f"python -m benchmarks.{name}", description=about)
+    parser.add_argument("part", choices=["all", "page", *parts])
+    parser.add_argument("--data", default="digits", help="anything that load_data takes by name")
+    parser.add_argument("--weights", type=Path, help="of the full network, where the experiment takes any")
+    parser.add_argument("--settings", default="cpu", choices=list(settings))
+    parser.add_argument("--out", type=Path, default=Path("runs") / name, help="folder of the journal and the runs")
+    parser.add_argument("--docs", type=Path, help="folder of the page and its figures; --out if not given")
+    found = vars(parser.parse_args(sys.argv[1:] if arguments is None else arguments))
+    return Command(**{**found, "docs": found["docs"] or found["out"]})
