@@ -60,10 +60,10 @@ class RandomBudget:
         the wrong way round (it would lower what is cheap already). The factor mu makes the average exact; in the paper
         it is T_alpha, which overshoots, because each layer's cost falls with its inputs and its outputs.
         """
-        ratios = torch.where(self.fixed, torch.inf, self._prices / self.prices(p).clamp(min=1e-30))
-        ratios = torch.where(self._prices <= 0, torch.inf, ratios)
         if float(self.used(p)) <= t_alpha:
             return p
+        ratios = torch.where(self.fixed, torch.inf, self._prices / self.prices(p).clamp(min=1e-30))
+        ratios = torch.where(self._prices <= 0, torch.inf, ratios)
         return self._meeting(t_alpha, lambda mu: p * (ratios * mu).clamp(max=1))
 
     def projected(self, p: Probabilities, t_alpha: float = 1.0) -> Probabilities:

@@ -8,7 +8,7 @@ from widthwise.exploration.distribution import inside, log_likelihood, weigh
 from widthwise.exploration.samples import Samples, loss_gradient
 from widthwise.exploration.surrogate import LinearSurrogate
 
-__all__ = ["Estimator", "along", "divergence", "divergence_gradient", "objective", "objective_gradient"]
+__all__ = ["Estimator", "along", "divergence", "objective", "objective_gradient"]
 
 Probabilities = Float64[Tensor, "channels"]
 
@@ -27,16 +27,11 @@ def objective(
     return proximity * divergence(p, before) + (weights * samples.losses).sum() / power
 
 
-def divergence_gradient(p: Probabilities, q: Probabilities) -> Probabilities:
-    """The gradient of :func:`divergence` with respect to p."""
-    return torch.logit(p) - torch.logit(q)
-
-
 def objective_gradient(
     p: Probabilities, before: Probabilities, samples: Samples, *, proximity: float = 1.0, power: float = 1.0
 ) -> Probabilities:
     """The gradient of :func:`objective` with respect to p."""
-    return proximity * divergence_gradient(p, before) + loss_gradient(samples, p, power=power)
+    return proximity * (torch.logit(p) - torch.logit(before)) + loss_gradient(samples, p, power=power)
 
 
 class Estimator:
@@ -68,10 +63,10 @@ class Estimator:
         """
         self._p.copy_(before)
         weighted = weigh(log_likelihood(samples.keep, before) - samples.log_drawn, self._least)
+        rest, slope = self._surrogate.unexplained(samples), self._surrogate.slope
         for _ in range(self._steps):
-            of_loss = self._surrogate.gradient(samples, self._p, power=weighted.power)
-            gradient = self._proximity * divergence_gradient(self._p, before) + of_loss
-            self._p.grad = along(gradient, prices, self._p)
+            of_rest = objective_gradient(self._p, before, rest, proximity=self._proximity, power=weighted.power)
+            self._p.grad = along(slope + of_rest, prices, self._p)
             self._adam.step()
             self._p.copy_(inside(self._p))
         self._surrogate.learn(samples)

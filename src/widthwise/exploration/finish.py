@@ -37,7 +37,7 @@ def binarised(space: Space, limits: Limits, p: Float64[Tensor, "channels"]) -> S
         group = min(steps, key=lambda g: mean(g, steps[g], int(widths[g])))
         widths[group] = steps[group]
     while True:
-        steps = {g: width for g, width in _neighbours(space, widths, 1).items() if _fits(limits, widths, g, width)}
+        steps = _fitting(limits, widths, _neighbours(space, widths, 1))
         if not steps:
             return space.graph.top(p, widths)
         group = max(steps, key=lambda g: mean(g, int(widths[g]), steps[g]))
@@ -54,7 +54,8 @@ def _neighbours(space: Space, widths: Int64[Tensor, "groups"], way: int) -> dict
     return found
 
 
-def _fits(limits: Limits, widths: Int64[Tensor, "groups"], group: int, width: int) -> bool:
-    wider = widths.clone()
-    wider[group] = width
-    return bool(limits.met(wider[None])[0])
+def _fitting(limits: Limits, widths: Int64[Tensor, "groups"], steps: dict[int, int]) -> dict[int, int]:
+    """The steps that the budget has room for."""
+    rows = widths.repeat(len(steps), 1)
+    rows[torch.arange(len(steps)), list(steps)] = torch.tensor(list(steps.values()), dtype=torch.int64)
+    return {group: width for (group, width), fits in zip(steps.items(), limits.met(rows).tolist(), strict=True) if fits}

@@ -14,6 +14,7 @@ from widthwise.channels import Subnet
 from widthwise.errors import CorruptRun
 from widthwise.exploration.evaluate import Draw
 from widthwise.exploration.searcher import ExplorationEstimation
+from widthwise.parallel import in_order
 from widthwise.search import Log
 
 __all__ = ["explore_and_estimate"]
@@ -79,8 +80,7 @@ def _evaluated(
     evaluate: Evaluate, step: int, batches: int, keep: Bool[Tensor, "samples channels"], workers: int, log: Log
 ) -> Mapping[str, Any]:
     parts: list[Draw] = [(step // batches, step % batches, part) for part in keep.chunk(max(1, workers))]
-    found = sorted(evaluate(parts), key=lambda pair: pair[0])
-    scores = [score for _, part in found for score in part]
+    scores = [score for part in in_order(evaluate(parts)) for score in part]
     facts = {"losses": [loss for loss, _ in scores], "accuracies": [accuracy for _, accuracy in scores]}
     log.append({"event": "samples", "step": step, "digest": _digest(keep), **facts})
     return facts

@@ -37,8 +37,12 @@ class LinearSurrogate:
         self, samples: Samples, p: Probabilities, *, least_effective: float = 0.0, power: float | None = None
     ) -> Probabilities:
         """The gradient of the expected loss at p; see :func:`~widthwise.exploration.samples.loss_gradient`."""
-        unexplained = replace(samples, losses=samples.losses - (samples.keep.double() - p) @ self.slope)
-        return self.slope + loss_gradient(unexplained, p, least_effective=least_effective, power=power)
+        rest = loss_gradient(self.unexplained(samples), p, least_effective=least_effective, power=power)
+        return self.slope + rest
+
+    def unexplained(self, samples: Samples) -> Samples:
+        """The samples with what the model does not explain of their losses, up to a constant, which has no gradient."""
+        return replace(samples, losses=samples.losses - samples.keep.double() @ self.slope)
 
     def learn(self, samples: Samples) -> None:
         """One pass of normalised least mean squares over samples that saw the same images."""

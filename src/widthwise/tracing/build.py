@@ -239,7 +239,7 @@ class Draft:
     def without(self, kinds: Collection[str], graph: ChannelGraph) -> ChannelGraph:
         """The last graph, with attributes that follow by guesses of these kinds left alone."""
         held = [h for h in self._held if h.needed or self._kind(h) not in kinds]
-        return replace(graph, sizes=self._sizes(held, self._channel)) if kinds else graph
+        return replace(graph, sizes=self._sizes(held, self._channel))
 
     def _kind(self, held: Held) -> str:
         return f"{type(self._last.model.get_submodule(held.module)).__name__}.{held.attribute}"

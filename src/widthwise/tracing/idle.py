@@ -4,7 +4,7 @@ An attribute that holds as many as there are channels follows them when they are
 has that size. The number may be a coincidence (a smallest image size, a number of classes), or be there for people.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from widthwise.tracing.found import Held
 from widthwise.tracing.probe import Probe
 
-__all__ = ["is_idle"]
+__all__ = ["idle_kinds"]
 
 Step = tuple[str, tuple[Any, ...]]
 """An operation, the shapes of its tensors, and its other arguments as text."""
@@ -37,15 +37,14 @@ class _Recorder(TorchDispatchMode):
         return out
 
 
-def is_idle(probe: Probe, held: Iterable[Held]) -> bool:
-    """Whether the forward executes the same operations on the same shapes whatever these attributes hold.
+def idle_kinds(probe: Probe, kinds: Mapping[str, Sequence[Held]]) -> list[str]:
+    """Those for which the forward executes the same operations on the same shapes whatever their attributes hold.
 
     They are set to what they might become: half of the number, and one less.
     """
-    holders = list(held)
-    before = _steps(probe)
     changes: tuple[Callable[[int], int], ...] = (lambda n: max(1, n // 2), lambda n: n - 1)
-    return all(_steps(probe, holders, change) == before for change in changes)
+    before = _steps(probe) if kinds else None
+    return [kind for kind, held in kinds.items() if all(_steps(probe, held, change) == before for change in changes)]
 
 
 def _steps(probe: Probe, held: Sequence[Held] = (), change: Callable[[int], int] = lambda n: n) -> list[Step] | None:

@@ -19,7 +19,7 @@ from widthwise.channels import ChannelGraph, Group, Reason, Subnet
 from widthwise.subnet.shared import SuperNet
 from widthwise.tracing.build import Draft
 from widthwise.tracing.compare import Comparison, breaks
-from widthwise.tracing.idle import is_idle
+from widthwise.tracing.idle import idle_kinds
 from widthwise.tracing.probe import Probe
 from widthwise.tracing.reasons import broken
 
@@ -166,10 +166,10 @@ def _without_idle_guesses(draft: Draft, graph: ChannelGraph, probe: Probe) -> Ch
 
     What follows channels without need may do harm on inputs of another size.
     """
-    idle = [kind for kind, held in draft.guesses().items() if is_idle(probe, held)]
-    without = draft.without(idle, graph)
+    idle = idle_kinds(probe, draft.guesses())
     if not idle:
         return graph
+    without = draft.without(idle, graph)
     now = _Round(Comparison(SuperNet(probe.model, without), probe, draft.sites(), copied=True), 0, 0)
     return without if now.failure([group for group in graph.prunable if group.proved]) is None else graph
 
