@@ -131,25 +131,26 @@ class StagewiseSettings:
 
 
 def cpu() -> StagewiseSettings:
-    """ResNet-20 on two cores: all parts in about six hours, eight where the cores are slow.
+    """ResNet-20 on two cores, two workers: result, division and ranking in two to three hours, all parts in four to five.
 
-    Estimated from timings in core time per step of 128 images with bf16 (a busy machine: full network 0.16 s, half the
-    multiply-adds 0.12 s, a step of three passes 0.4 s; an idle one takes about 0.7 of that), two workers, at the
-    slower figures: cost 0.3 h, ranking 3.6 h (super-nets 1.0, networks from scratch 2.5), result 1.3 h,
-    division 0.4 h, expectation 0.9 h, teachers 1.7 h.
+    Estimated from the time of a step of 128 images with bf16 on an idle core (part `cost`): 0.16 s for the full
+    network, 0.40 s for the three passes of a super-net.
     """
     fast: dict[str, Any] = {"precision": "bf16", "channels_last": True}
     return StagewiseSettings(
         model="resnet20",
         workers=2,
-        supernet=TrainConfig(epochs=12, lr=0.1, **fast),
-        scratch=TrainConfig(epochs=8, lr=0.1, **fast),
+        supernet=TrainConfig(epochs=8, lr=0.1, **fast),
+        scratch=TrainConfig(epochs=5, lr=0.1, **fast),
         finetune=TrainConfig(epochs=3, lr=0.02, schedule="one_cycle", **fast),
-        teacher=TrainConfig(epochs=12, lr=0.1, **fast),
+        teacher=TrainConfig(epochs=8, lr=0.1, **fast),
         search_images=1024,
         judge_images=2000,
-        seeds=(0, 1, 2, 3, 4),
-        candidate_epochs=(6, 18),
+        mixed_again=2,
+        fixed=12,
+        fixed_again=6,
+        candidates=(2, 8, 31),
+        candidate_epochs=(3, 9),
     )
 
 

@@ -170,6 +170,65 @@ class BlurPool(nn.Module):
         return y
 
 
+class OwnBlur(nn.Module):
+    """A kernel per channel, and how many there are in an attribute, as timm's anti-aliased networks have it."""
+
+    kernel: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.channels = 12
+        self.register_buffer("kernel", torch.rand(12, 1, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.kernel, stride=2, groups=self.channels)
+
+
+class LeftOver(nn.Module):
+    """Convolves some channels; how many are left is a difference of attributes, as in SHViT."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dim, self.part = 12, 5
+        self.side = nn.Conv2d(5, 5, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, other = torch.split(x, [self.part, self.dim - self.part], 1)
+        return torch.cat([self.side(one), other], 1)
+
+
+class Gates(nn.Module):
+    """Splits by a list in which one width stands twice, beside an attribute of the same value, as FocalNet does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dim = 6
+        self.sizes = [6, 6, 2]
+        self.a, self.c, self.h = nn.Conv2d(3, 14, 1), nn.Conv2d(6, 6, 3, padding=1, groups=6), nn.Conv2d(6, 6, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, context, gates = torch.split(self.a(x), self.sizes, 1)
+        context = self.c(context)
+        return query * self.h(context * gates[:, :1] + context.mean((2, 3), keepdim=True) * gates[:, 1:])
+
+
+class TakenByChance(nn.Module):
+    """The first view has the size that an attribute holds for another purpose, and its channels cannot go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = 8
+        self.enter, self.norm = nn.Conv2d(3, 8, 1), nn.LayerNorm(8)
+        self.two, self.last = nn.Conv1d(8, 16, 1), nn.Conv1d(8, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.enter(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        x = x.contiguous().flatten(2)
+        a, b = torch.split(self.two(x), [self.inner, self.inner], 1)
+        y: Tensor = self.last(a * b.sigmoid())
+        return y
+
+
 @pytest.mark.parametrize(
     ("model", "names"),
     [
@@ -177,8 +236,21 @@ class BlurPool(nn.Module):
         (PrivateWidth(), ["a", "a#2", "side"]),
         (EverySecond(), ["a", "b"]),
         (BlurPool(), ["a"]),
+        (nn.Sequential(nn.Conv2d(3, 12, 3), OwnBlur(), nn.Conv2d(12, 4, 1)), ["0"]),
+        (nn.Sequential(nn.Conv2d(3, 12, 1), LeftOver(), nn.Conv2d(12, 4, 1)), ["0", "0#2", "1.side"]),
+        (nn.Sequential(Gates(), nn.Conv2d(6, 4, 1)), ["0.a", "0.a#2"]),
+        (TakenByChance(), ["two"]),
     ],
-    ids=["subclass of a convolution", "private attribute", "every second channel", "blur pooling"],
+    ids=[
+        "subclass of a convolution",
+        "private attribute",
+        "every second channel",
+        "blur pooling",
+        "blur pooling with an attribute",
+        "a difference of attributes",
+        "a list of sizes",
+        "an attribute that something pinned seems to need",
+    ],
 )
 def test_what_used_to_be_pinned_without_need_is_prunable(model: nn.Module, names: list[str]) -> None:
     graph = widthwise.trace(model, IMAGE)

@@ -210,16 +210,16 @@ class Draft:
         Groups of one kind mostly hold or fail together.
         """
         components = self._components_of(group)
-        held = [self._kind(h) for h in self._flow.held if self._nodes.any_in(h.nodes, components)]
+        held = [self._kind(h) for h in self._following if self._nodes.any_in(h.nodes, components)]
         whole = any(s.number in self._flow.whole and self._nodes.any_in(s.nodes, components) for s in self._flow.splits)
         return " ".join(dict.fromkeys(held + ["whole"] * whole))
 
     def loosen(self, group: Group) -> bool:
-        """Leave the attributes alone that follow a group by guess; returns whether there were any."""
+        """Drop the guesses that attributes follow a group; returns whether there were any."""
         components = self._components_of(group)
-        guesses = [held for held in self._held if not held.needed and self._nodes.any_in(held.nodes, components)]
-        self._held = [held for held in self._held if held not in guesses]
-        return bool(guesses)
+        wrong = [h for h in self._following if not h.needed and self._nodes.any_in(h.nodes, components)]
+        self._held = [held for held in self._held if not any(held is h for h in wrong)]
+        return bool(wrong)
 
     def risk(self, group: Group) -> bool:
         """Offer a group unproved, if the caller asked for that; returns whether they did."""
@@ -231,15 +231,15 @@ class Draft:
     def guesses(self) -> dict[str, list[Held]]:
         """The attributes that follow channels of the last :meth:`graph` by guess, by their kind."""
         found: dict[str, list[Held]] = defaultdict(list)
-        for held in self._held:
-            if not held.needed and bool((self._nodes.ids(held.nodes, self._channel) >= 0).any()):
+        for held in self._following:
+            if not held.needed:
                 found[self._kind(held)].append(held)
         return dict(found)
 
     def without(self, kinds: Collection[str], graph: ChannelGraph) -> ChannelGraph:
         """The last graph, with attributes that follow by guesses of these kinds left alone."""
-        held = [h for h in self._held if h.needed or self._kind(h) not in kinds]
-        return replace(graph, sizes=self._sizes(held, self._channel))
+        held = [h for h in self._following if h.needed or self._kind(h) not in kinds]
+        return replace(graph, sizes=self._sizes(held))
 
     def _kind(self, held: Held) -> str:
         return f"{type(self._last.model.get_submodule(held.module)).__name__}.{held.attribute}"
@@ -281,12 +281,20 @@ class Draft:
         self._channel = channel
         axes, roles = self._axes(channel)
         layers = self._layers(channel, len(prunable), groups)
-        self._last = ChannelGraph(model, tuple(groups), axes, roles, layers, self._sizes(self._held, channel))
+        self._following = self._followed()
+        self._last = ChannelGraph(model, tuple(groups), axes, roles, layers, self._sizes(self._following))
         return self._last
 
-    def _sizes(self, held: Iterable[Held], channel: NDArray[np.int64]) -> tuple[Size, ...]:
-        sizes = (Size(h.module, h.attribute, h.index, self._nodes.ids(h.nodes, channel)) for h in held)
-        return tuple(size for size in sizes if bool((size.ids >= 0).any()))
+    def _followed(self) -> list[Held]:
+        """For each attribute the first positions that it might count and that may go."""
+        first: dict[tuple[str, str, int | None], Held] = {}
+        for held in self._held:
+            if bool((self._nodes.ids(held.nodes, self._channel) >= 0).any()):
+                first.setdefault((held.module, held.attribute, held.index), held)
+        return list(first.values())
+
+    def _sizes(self, held: Iterable[Held]) -> tuple[Size, ...]:
+        return tuple(Size(h.module, h.attribute, h.index, self._nodes.ids(h.nodes, self._channel)) for h in held)
 
     def _group(
         self, signature: _Signature, reason: Reason | None, width: int, ids: Tensor, names: dict[str, int]

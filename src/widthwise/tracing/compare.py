@@ -82,10 +82,14 @@ class Comparison:
 
     def failure(self, subnet: Subnet) -> Reason | None:
         """Why the sub-network is not what it should be; None if it is."""
+        trains = self.probe.trains and (self.copied or self.probe.branches)
         try:
-            worst = self._difference(subnet, trains=self.probe.trains and (self.copied or self.probe.branches))
-            if worst > self.probe.tolerance > DOUBLE:  # rounding, or a choice (the best of many boxes) made otherwise?
-                worst = self._in_double(subnet, worst)
+            if self.probe.coarse and not trains:
+                worst = self._in_double(subnet, self.probe.tolerance)
+            else:
+                worst = self._difference(subnet, trains=trains)
+                if worst > self.probe.tolerance > DOUBLE:  # rounding, or a choice (the best of boxes) made otherwise?
+                    worst = self._in_double(subnet, worst)
         except Exception as error:
             return breaks(error)
         if worst <= self.probe.tolerance:
@@ -118,14 +122,18 @@ class Comparison:
 
     def _in_double(self, subnet: Subnet, worst: float) -> float:
         """Zero if double precision shows that the difference was rounding; the difference otherwise."""
-        if worst <= LIKELY:
+        if worst <= LIKELY and self.probe.coarse != "throughout":
             with suppress(Exception), self.probe.in_double(by_module=True):
                 if self._difference(subnet) <= DOUBLE:
+                    self.probe.coarse = "by module"
                     return 0.0
         try:
             with self.probe.in_double(by_module=False):
                 exact = self._difference(subnet)
-                return 0.0 if exact <= DOUBLE else exact
+            if exact > DOUBLE:
+                return exact
+            self.probe.coarse = "throughout"
+            return 0.0
         except Exception:  # a forward that insists on single precision
             return 0.0 if worst <= LENIENT else worst
 

@@ -41,6 +41,7 @@ def _convolve(flow: Flow, call: Call, groups: int, transposed: bool) -> Tensor:
     consumed, produced = (rows, columns) if transposed else (columns, rows)
     if groups > 1 and weight.shape[1 if not transposed else 0] == (1 if not transposed else groups):
         outgoing = incoming if repeated else _depthwise(flow, incoming, consumed, produced, groups, transposed)
+        flow.hold(incoming, needed=False)  # of a module that is no convolution itself, and passes the number of groups
     else:
         outgoing = _grouped(flow, incoming, consumed, produced, groups, transposed)
     flow.put(call.out, *batch, place(outgoing, call.out.ndim, 1))

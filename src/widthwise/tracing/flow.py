@@ -7,7 +7,7 @@ where multiply-adds happen) and turned into a graph afterwards.
 """
 
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -292,22 +292,37 @@ class Flow(TorchDispatchMode):
         """Find an attribute of the running module that holds the number of these positions, and let it follow them.
 
         Returns whether there is one. One attribute holds the size of one thing: of two that are needed the positions
-        are united, and a coincidence is not.
+        are united. Of guesses the first one counts whose positions may go, until the proof finds it wrong.
         """
         module = self.running
         names = attributes_of(module, len(nodes)) if module is not None and (needed or in_runs(nodes)) else []
         if not names:
             return False
-        taken = {(h.module, h.attribute, h.index): h for h in self.held}
-        free = [n for n in names if (self.module, *n) not in taken]
-        same = [n for n in names if n not in free and torch.equal(taken[self.module, *n].nodes, nodes)]
-        attribute, index = (same or free or names)[0]
-        other = taken.get((self.module, attribute, index))
-        if other is None:
-            self.held.append(Held(self.module, attribute, index, nodes, needed))
-        elif needed:
-            self.unite(other.nodes, nodes)
+        taken = {n: [h for h in self.held if (h.module, h.attribute, h.index) == (self.module, *n)] for n in names}
+        same = [n for n in names if any(torch.equal(h.nodes, nodes) for h in taken[n])]
+        free = [n for n in names if not taken[n]]
+        chosen = (same or free or names)[0]
+        if needed and taken[chosen]:
+            self.unite(taken[chosen][0].nodes, nodes)
+        elif chosen not in same:
+            self.held.append(Held(self.module, *chosen, nodes, needed))
         return True
+
+    def hold_list(self, pieces: Sequence[Tensor]) -> bool:
+        """Find a list of the running module that holds the numbers of all these positions, and let it follow them."""
+        sizes = [len(nodes) for nodes in pieces]
+        for name, value in vars(self.running).items() if self.running is not None else ():
+            if isinstance(value, list | tuple) and len(sizes) > 1 and list(value) == sizes:
+                held = [Held(self.module, name, index, nodes, True) for index, nodes in enumerate(pieces)]
+                known = [h for h in self.held if (h.module, h.attribute) == (self.module, name)]
+                for h in held:
+                    earlier = next((k for k in known if k.index == h.index and k.needed), None)
+                    if earlier is None:
+                        self.held.insert(0, h)  # before what was taken for a coincidence
+                    else:
+                        self.unite(earlier.nodes, h.nodes)
+                return True
+        return False
 
     def count(self, constant: int, *axes: Tensor) -> None:
         """Record multiply-adds; an axis without nodes is part of the constant."""

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -62,6 +62,9 @@ class Probe:
     """Whether training uses weights that evaluation does not, so that every sub-network is worth a look."""
     training_error: str = ""
     """Why it cannot be run."""
+    coarse: Literal["", "by module", "throughout"] = ""
+    """How double precision has already shown that a difference was rounding: then single precision need not be asked
+    again."""
     widens: bool = False
     """Whether each module's tensors are in double precision while it runs, and only then."""
 

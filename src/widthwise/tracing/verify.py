@@ -7,7 +7,7 @@ a share of the width do), and some of its channels by chance in three ways. Neig
 (what was tied to the wrong group shows).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 from typing import Literal
 from zlib import crc32
@@ -66,7 +66,7 @@ class _Round:
     comparison: Comparison
     seed: int
     turn: int
-    accepted: list[Group] = field(default_factory=list)
+    accepted: list[Group] = field(default_factory=list, init=False)
     _place: dict[str, int] = field(init=False)
     """Where each tensor stands in the graph."""
 
@@ -128,6 +128,9 @@ def _refused(draft: Draft, now: _Round) -> list[tuple[Group, Reason]]:
     groups = [group for group in now.graph.prunable if group.proved]
     if now.failure(groups) is None:
         return []
+    quick = replace(now, comparison=replace(now.comparison, copied=False))
+    if now.comparison.copied and quick.failure(groups) is not None:  # the search needs no copies, nor training
+        now = quick
     kinds: dict[str, list[Group]] = {"": []}
     for group in groups:
         kinds.setdefault(draft.guess(group), []).append(group)
