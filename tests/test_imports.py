@@ -30,10 +30,14 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("parallel", "stages", "supernet", "joint", "exploration"),
     },
     "recipes": {"errors", "subnet", "cost", "data", "zoo", "train", "joint", "exploration", "methods"},
-    "report": {"errors", "channels", "subnet", "cost", "methods"},
+    "experiments": {
+        *("errors", "channels", "subnet", "tracing", "cost", "data", "zoo", "runs", "evaluate", "train", "search"),
+        *("methods", "recipes"),
+    },
+    "report": {"errors", "channels", "subnet", "cost", "runs", "evaluate", "train", "methods", "experiments"},
     "cli": {
         *("errors", "channels", "subnet", "tracing", "cost", "data", "zoo", "runs", "evaluate", "train", "search"),
-        *("methods", "recipes", "report"),
+        *("methods", "recipes", "experiments", "report"),
     },
     "__main__": {"cli"},
 }

@@ -131,7 +131,7 @@ class StagewiseSettings:
 
 
 def cpu() -> StagewiseSettings:
-    """ResNet-20 on two cores, two workers: result, division and ranking in two to three hours, all parts in four to five.
+    """ResNet-20 on two cores: result, division and ranking in two to three hours, all parts in four to five.
 
     Estimated from the time of a step of 128 images with bf16 on an idle core (part `cost`): 0.16 s for the full
     network, 0.40 s for the three passes of a super-net.

@@ -5,7 +5,7 @@ from widthwise.cost import Budget, CostModel
 from widthwise.data import load_data
 from widthwise.errors import WidthwiseError
 from widthwise.evaluate import accuracy, adaptive_bn
-from widthwise.methods import FNNP, Exploration, Joint, Result, Stagewise, compress
+from widthwise.methods import FNNP, Baseline, Exploration, Joint, Result, Stagewise, compress
 from widthwise.runs.model import load, save
 from widthwise.subnet import WidthSpace, gated, materialize, shared
 from widthwise.tracing import trace
@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "FNNP",
+    "Baseline",
     "Budget",
     "ChannelGraph",
     "CostModel",

@@ -163,7 +163,7 @@ def evaluate(run: Path, data: str | None = None, data_options: DataConfig | None
     small = load(run)
     graph = trace(small, images.example())
     figures = measure(small, graph.subnet(), CostModel(graph), images)
-    before = read_json(paths.path / "result.json")["before"]
+    before = read_json(paths.result_path)["before"]
     latency = {int(batch): ms for batch, ms in before.pop("latency_ms").items()}
     Console().print(comparison_table({"before": Figures(**before, latency_ms=latency), "after": figures}))
 

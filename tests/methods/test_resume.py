@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from widthwise.runs import read_events
+from widthwise.methods import RunRecord
 
 COMMAND = [
     *(sys.executable, "-m", "widthwise.cli", "prune", "--fnnp.candidates", "12", "--train.epochs", "3"),
@@ -18,10 +18,11 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "dumb"}
 
 
 def outcome(folder: Path) -> tuple[list, dict, dict]:
-    trials = [(e["index"], e["widths"], e["score"]) for e in read_events(folder / "journal.jsonl")]
+    run = RunRecord.read(folder)
+    trials = [(e["index"], e["widths"], e["score"]) for e in run.of("trial")]
     result = json.loads((folder / "result.json").read_text())
-    for figures in result.values():
-        del figures["latency_ms"]
+    for part in ("before", "after"):
+        del result[part]["latency_ms"]
     return trials, json.loads((folder / "subnet.json").read_text()), result
 
 
@@ -41,15 +42,19 @@ def test_killed_in_training_in_the_search_and_in_fine_tuning(tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     subprocess.run([*COMMAND, "--run", str(whole)], env=ENVIRONMENT, check=True, capture_output=True)
 
-    def lines() -> int:
+    def trials() -> int:
         journal = broken / "journal.jsonl"
-        return journal.read_bytes().count(b"\n") if journal.exists() else 0
+        return journal.read_bytes().count(b'"trial"') if journal.exists() else 0
 
     killed_when(broken, (broken / "checkpoints" / "full.pt").exists)
-    killed_when(broken, lambda: lines() >= 5)
-    assert 4 <= lines() <= 12
+    killed_when(broken, lambda: trials() >= 4)
+    assert 3 <= trials() <= 11
     killed_when(broken, (broken / "checkpoints" / "finalist-1.pt").exists)
-    assert not (broken / "result.json").exists()
+    assert not RunRecord.read(broken).finished
     subprocess.run([*COMMAND, "--run", str(broken)], env=ENVIRONMENT, check=True, capture_output=True)
     assert outcome(broken) == outcome(whole)
+    runs = [RunRecord.read(whole), RunRecord.read(broken)]
+    assert [(run.finished, run.cut, len(run.environments)) for run in runs] == [(True, False, 1), (True, True, 4)]
+    assert all(list(run.seconds) == ["train", "search", "finetune", "measure"] for run in runs)
+    assert [len(run.trainings["finalist-1"].epochs) for run in runs] == [4, 4]
     assert (broken / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()

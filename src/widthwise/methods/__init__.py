@@ -1,20 +1,24 @@
 """The published methods, and the pipeline they share: search, fine-tune, save."""
 
 from widthwise.methods.base import Found, Method, Task, Trainer
+from widthwise.methods.baseline import Baseline
 from widthwise.methods.compress import Figures, Result, compress
 from widthwise.methods.exploration import Exploration
 from widthwise.methods.fnnp import FNNP
 from widthwise.methods.joint import Joint
+from widthwise.methods.record import RunRecord
 from widthwise.methods.stagewise import Stagewise
 
 __all__ = [
     "FNNP",
+    "Baseline",
     "Exploration",
     "Figures",
     "Found",
     "Joint",
     "Method",
     "Result",
+    "RunRecord",
     "Stagewise",
     "Task",
     "Trainer",

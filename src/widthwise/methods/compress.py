@@ -22,7 +22,7 @@ from widthwise.methods.evaluators import CALIBRATION_BATCH, search_device
 from widthwise.methods.fnnp import FNNP
 from widthwise.methods.initialise import fresh
 from widthwise.parallel import ParallelConfig
-from widthwise.runs import RunFolder, write_json
+from widthwise.runs import Phases, RunFolder, write_json
 from widthwise.runs.model import save
 from widthwise.search import RichSearchReporter, SilentSearchReporter, Trial
 from widthwise.subnet import WidthSpace, materialize
@@ -130,19 +130,37 @@ def compress(
     with ExitStack() as stack:
         path = Path(run) if run is not None else Path(stack.enter_context(TemporaryDirectory()))
         folder = stack.enter_context(RunFolder.open(path, config, seeds={"finetune": finetune.seed}))
-        trainer = Trainer(path, images, progress)
+        trainer, phases = Trainer(path, images, progress), Phases(folder.journal)
         if train is not None:
-            trainer.fit("full", model, train)
+            with phases.phase("train"):
+                trainer.fit("full", model, train)
         reporter = RichSearchReporter() if progress else SilentSearchReporter()
-        found = method.search(Task(model, graph, cost, allowed, limits, images, folder.journal, reporter, trainer))
-        small, subnet = _best_of(found, model, graph, finetune, trainer)
+        task = Task(model, graph, cost, allowed, limits, images, folder.journal, reporter, trainer)
+        with phases.phase("search"):
+            found = method.search(task)
+        with phases.phase("finetune"):
+            small, subnet = _best_of(found, model, graph, finetune, trainer)
         save(path, small, graph, subnet, builder=builder)
-        metrics = {
-            "before": measure(found.parent or model, graph.subnet(), cost, images),
-            "after": measure(small, subnet, cost, images),
-        }
-        write_json(path / "result.json", {name: asdict(figures) for name, figures in metrics.items()})
+        with phases.phase("measure"):
+            metrics = {
+                "before": measure(found.parent or model, graph.subnet(), cost, images),
+                "after": measure(small, subnet, cost, images),
+            }
+        figures = {name: asdict(values) for name, values in metrics.items()}
+        write_json(folder.paths.result_path, {**figures, **_layout(cost, subnet)})
+        phases.finish()
     return Result(small.eval(), subnet, graph, metrics, found.trials, Path(run) if run is not None else None)
+
+
+def _layout(cost: CostModel, subnet: Subnet) -> dict[str, Any]:
+    """Width of every prunable group and multiply-adds of every operation, before and after, as JSON data."""
+    graph = cost.graph
+    widths = zip(graph.prunable, graph.widths(subnet).tolist(), strict=True)
+    macs = zip(cost.per_layer(graph.subnet()), cost.per_layer(subnet), strict=True)
+    return {
+        "groups": [{"name": g.name, "width": g.width, "kept": kept} for g, kept in widths],
+        "layers": [{"name": name, "before": full, "after": small} for (name, full), (_, small) in macs],
+    }
 
 
 def _best_of(

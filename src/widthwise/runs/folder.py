@@ -8,6 +8,7 @@
     checkpoints/         training states
     model.safetensors    the small network's tensors
     subnet.json          how to build the small network
+    result.json          figures before and after, widths and multiply-adds per layer
 """
 
 import json
@@ -56,6 +57,11 @@ class RunPaths:
     def subnet_path(self) -> Path:
         """How to build the small network, JSON."""
         return self.path / "subnet.json"
+
+    @property
+    def result_path(self) -> Path:
+        """The figures of a finished run, JSON."""
+        return self.path / "result.json"
 
     @property
     def checkpoints(self) -> Path:

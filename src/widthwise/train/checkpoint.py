@@ -13,10 +13,10 @@ from widthwise.data.splits import Split
 from widthwise.errors import ConfigError, RunMismatch
 from widthwise.runs.state import load_state, readable, save_state
 from widthwise.train.config import TrainConfig
-from widthwise.train.history import EpochRecord
+from widthwise.train.history import EpochRecord, History
 from widthwise.train.objective import Objective
 
-__all__ = ["Checkpoint", "fingerprint", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoint", "fingerprint", "load_checkpoint", "read_history", "save_checkpoint"]
 
 _FORMAT = 2
 
@@ -116,6 +116,19 @@ def load_checkpoint(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
         )
     _check_same(path, checkpoint.fingerprint, expected)
     return checkpoint
+
+
+def read_history(path: Path) -> History:
+    """The epochs of a training, from its checkpoint.
+
+    Raises:
+        CorruptRun: the file is truncated or damaged, or is something else.
+        RunMismatch: another version wrote it.
+    """
+    with readable(path):
+        state = load_state(path)
+        _check_format(path, state["format"])
+        return History(tuple(EpochRecord(**record) for record in state["epochs"]))
 
 
 def _check_format(path: Path, version: object) -> None:
