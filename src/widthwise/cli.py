@@ -163,9 +163,8 @@ def evaluate(run: Path, data: str | None = None, data_options: DataConfig | None
     small = load(run)
     graph = trace(small, images.example())
     figures = measure(small, graph.subnet(), CostModel(graph), images)
-    before = read_json(paths.result_path)["before"]
-    latency = {int(batch): ms for batch, ms in before.pop("latency_ms").items()}
-    Console().print(comparison_table({"before": Figures(**before, latency_ms=latency), "after": figures}))
+    before = Figures.from_json(read_json(paths.result_path)["before"])
+    Console().print(comparison_table({"before": before, "after": figures}))
 
 
 def _shape(model: str, network: torch.nn.Module, shape: str | None) -> tuple[int, ...]:

@@ -48,6 +48,9 @@ def test_the_result_meets_the_budget_is_trained_and_saved(tmp_path):
         assert torch.equal(widthwise.load(tmp_path / "run")(x), result.model(x))
     saved = json.loads((tmp_path / "run" / "result.json").read_text())
     assert saved["after"]["macs"] == after.macs
+    assert sum(layer["after"] for layer in saved["layers"]) == after.macs
+    assert [group["kept"] for group in saved["groups"]] == result.graph.widths(result.subnet).tolist()
+    assert all(t["macs"] <= 0.5 * before.macs for t in saved["trials"])
     with pytest.raises(RunMismatch, match=r"method\.candidates"):
         widthwise.compress(
             digits_net(),
@@ -138,3 +141,28 @@ def test_settings_outside_their_range(settings, message):
         FNNP(**settings)
     if settings != {"strategy": "best"}:  # the run-time type checker of the tests sees that one first
         assert caught.type is ConfigError
+
+
+def test_a_finished_run_is_opened_again_without_work(tmp_path, monkeypatch):
+    def again() -> widthwise.Result:
+        return widthwise.compress(
+            digits_net(),
+            "digits",
+            budget=widthwise.Budget(macs=0.5),
+            method=FNNP(candidates=4),
+            finetune=TrainConfig(epochs=1, lr=0.03),
+            run=tmp_path / "run",
+        )
+
+    first = again()
+    before = (tmp_path / "run" / "journal.jsonl").read_bytes()
+    monkeypatch.setattr(FNNP, "search", lambda self, task: pytest.fail("it searched again"))
+    second = again()
+    assert (tmp_path / "run" / "journal.jsonl").read_bytes() == before
+    assert (second.metrics, second.subnet) == (first.metrics, first.subnet)
+    assert [(t.index, t.widths.tolist(), t.score) for t in second.trials] == [
+        (t.index, t.widths.tolist(), t.score) for t in first.trials
+    ]
+    states = [result.model.state_dict() for result in (first, second)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not second.model.training

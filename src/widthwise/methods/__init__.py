@@ -2,11 +2,12 @@
 
 from widthwise.methods.base import Found, Method, Task, Trainer
 from widthwise.methods.baseline import Baseline
-from widthwise.methods.compress import Figures, Result, compress
+from widthwise.methods.compress import compress
 from widthwise.methods.exploration import Exploration
 from widthwise.methods.fnnp import FNNP
 from widthwise.methods.joint import Joint
 from widthwise.methods.record import RunRecord
+from widthwise.methods.result import Figures, Result
 from widthwise.methods.stagewise import Stagewise
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 import hashlib
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,55 +21,25 @@ from widthwise.methods.base import Found, Method, Task, Trainer
 from widthwise.methods.evaluators import CALIBRATION_BATCH, search_device
 from widthwise.methods.fnnp import FNNP
 from widthwise.methods.initialise import fresh
+from widthwise.methods.result import Figures, Result, read_result, write_result
 from widthwise.parallel import ParallelConfig
-from widthwise.runs import Phases, RunFolder, write_json
+from widthwise.runs import Phases, RunFolder
 from widthwise.runs.model import save
-from widthwise.search import RichSearchReporter, SilentSearchReporter, Trial
+from widthwise.runs.phases import is_finished
+from widthwise.search import RichSearchReporter, SilentSearchReporter
 from widthwise.subnet import WidthSpace, materialize
 from widthwise.subnet.resize import tensors_of
 from widthwise.tracing import Layers, trace
 from widthwise.train import TrainConfig
 from widthwise.zoo import ModelSpec
 
-__all__ = ["Figures", "Result", "compress", "measure"]
+__all__ = ["compress", "measure"]
 
 LATENCY_BATCHES = (1, 64)
 """Batch sizes that latency is measured at."""
 
 CALIBRATION_IMAGES = 1000
 """Training images for a finalist's batch-norm statistics before it is fine-tuned."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figures:
-    """What is reported of a network."""
-
-    macs: int
-    """Multiply-adds, for a batch of one."""
-    params: int
-    """Parameters."""
-    val_accuracy: float
-    """Top-1 on the validation images, in [0, 1]."""
-    test_accuracy: float | None
-    """Top-1 on the test images, in [0, 1]; None where the data has none."""
-    latency_ms: dict[int, float]
-    """Median milliseconds of a forward pass by batch size, measured."""
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """What :func:`compress` hands back."""
-
-    model: nn.Module
-    """The small network, trained, in evaluation mode."""
-    subnet: Subnet
-    graph: ChannelGraph
-    metrics: dict[str, Figures]
-    """``before``: the full model (as the method trained it, where it did); ``after``: the small one."""
-    trials: list[Trial]
-    """Every scored strategy, the best first."""
-    run: Path | None
-    """The run folder, if one was asked for."""
 
 
 def compress(
@@ -90,7 +60,8 @@ def compress(
     """Search for the best sub-network under a budget, fine-tune it, and save it.
 
     A run that was killed goes on when the same call is made on its folder, and ends with the same candidates, scores
-    and choice. The test images are looked at once, for the final figures.
+    and choice; of a finished one the call returns what is there. The test images are looked at once, for the final
+    figures.
 
     Args:
         model: the full network; it is not changed (``train`` works on it, though).
@@ -134,6 +105,8 @@ def compress(
         if train is not None:
             with phases.phase("train"):
                 trainer.fit("full", model, train)
+        if is_finished(folder.journal.events):
+            return read_result(path, model, graph)
         reporter = RichSearchReporter() if progress else SilentSearchReporter()
         task = Task(model, graph, cost, allowed, limits, images, folder.journal, reporter, trainer)
         with phases.phase("search"):
@@ -146,21 +119,10 @@ def compress(
                 "before": measure(found.parent or model, graph.subnet(), cost, images),
                 "after": measure(small, subnet, cost, images),
             }
-        figures = {name: asdict(values) for name, values in metrics.items()}
-        write_json(folder.paths.result_path, {**figures, **_layout(cost, subnet)})
+        result = Result(small.eval(), subnet, graph, metrics, found.trials, Path(run) if run is not None else None)
+        write_result(result, path, cost)
         phases.finish()
-    return Result(small.eval(), subnet, graph, metrics, found.trials, Path(run) if run is not None else None)
-
-
-def _layout(cost: CostModel, subnet: Subnet) -> dict[str, Any]:
-    """Width of every prunable group and multiply-adds of every operation, before and after, as JSON data."""
-    graph = cost.graph
-    widths = zip(graph.prunable, graph.widths(subnet).tolist(), strict=True)
-    macs = zip(cost.per_layer(graph.subnet()), cost.per_layer(subnet), strict=True)
-    return {
-        "groups": [{"name": g.name, "width": g.width, "kept": kept} for g, kept in widths],
-        "layers": [{"name": name, "before": full, "after": small} for (name, full), (_, small) in macs],
-    }
+    return result
 
 
 def _best_of(

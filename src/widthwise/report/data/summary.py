@@ -1,0 +1,127 @@
+"""The figures of one run beside those of its full network, as numbers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from widthwise.methods import RunRecord
+
+__all__ = ["Change", "Summary", "budget_in_words", "summarise"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """One figure of the full network and of the small one, in the same unit."""
+
+    before: float
+    after: float
+
+    @property
+    def dropped(self) -> float:
+        """The share that is gone, in (-inf, 1]; 0 where there was nothing."""
+        return 1 - self.after / self.before if self.before else 0.0
+
+    @property
+    def gain(self) -> float:
+        """After minus before."""
+        return self.after - self.before
+
+    @property
+    def speedup(self) -> float:
+        """Before over after."""
+        return self.before / self.after
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """One row of the table of runs. What an unfinished run does not know yet is None."""
+
+    name: str
+    """Of the folder."""
+    method: str
+    """The class of the method, with what tells variants apart."""
+    model: str
+    """The class of the network."""
+    data: str
+    budget: str
+    """In words."""
+    finished: bool
+    macs: Change | None
+    """Multiply-adds, for a batch of one."""
+    params: Change | None
+    val: Change | None
+    """Top-1 on the validation images, in percent."""
+    test: Change | None
+    """Top-1 on the test images, in percent; None also where the data has none."""
+    latency: Mapping[int, Change]
+    """Median milliseconds of a forward pass by batch size."""
+    seconds: Mapping[str, float]
+    """Wall time by phase, in the order in which they began."""
+    at_least: bool
+    """Whether a process was killed at work, so that the seconds are a lower bound."""
+    within: Mapping[str, float] = field(default_factory=dict)
+    """Seconds of trainings that are part of the search, by name."""
+
+    @property
+    def total(self) -> float:
+        """Seconds of all phases."""
+        return sum(self.seconds.values())
+
+    @property
+    def accuracy(self) -> Change | None:
+        """On the test images, or else on the validation images."""
+        return self.test or self.val
+
+
+SEARCHED = ("supernet", "coarse")
+"""Trainings that methods make as part of the search."""
+
+
+def summarise(run: RunRecord) -> Summary:
+    """The row of one run."""
+    result = run.result or {}
+    before, after = result.get("before", {}), result.get("after", {})
+    trainings = {name: history for name, history in run.trainings.items() if name in SEARCHED}
+    return Summary(
+        name=run.path.resolve().name,
+        method=_method(run),
+        model=str(run.config["model"]["class"]),
+        data=str(run.config["data"]["name"]),
+        budget=budget_in_words(run.config.get("budget")),
+        finished=run.finished,
+        macs=_change(before.get("macs"), after.get("macs")),
+        params=_change(before.get("params"), after.get("params")),
+        val=_change(before.get("val_accuracy"), after.get("val_accuracy"), 100),
+        test=_change(before.get("test_accuracy"), after.get("test_accuracy"), 100),
+        latency={
+            int(batch): Change(before=ms, after=after["latency_ms"][batch])
+            for batch, ms in sorted(before.get("latency_ms", {}).items(), key=lambda item: int(item[0]))
+        },
+        seconds=run.seconds,
+        at_least=run.cut,
+        within={name: sum(epoch.seconds for epoch in history.epochs) for name, history in trainings.items()},
+    )
+
+
+def _change(before: float | None, after: float | None, scale: float = 1) -> Change | None:
+    return None if before is None or after is None else Change(before=scale * before, after=scale * after)
+
+
+def _method(run: RunRecord) -> str:
+    """``FNNP``, ``Baseline (l1)``."""
+    settings = run.config.get("method", {})
+    return f"{run.method} ({settings['importance']})" if run.method == "Baseline" else run.method
+
+
+METRICS = {"macs": "multiply-adds", "params": "parameters"}
+
+
+def budget_in_words(budget: Mapping[str, Any] | None) -> str:
+    """``50% of the multiply-adds``, ``300,000 parameters``, ``none``."""
+    limits = {name: budget.get(name) for name in METRICS} if budget else {}
+    words = [
+        f"{100 * value:g}% of the {METRICS[name]}" if value <= 1 else f"{value:,} {METRICS[name]}"
+        for name, value in limits.items()
+        if value is not None
+    ]
+    return " and ".join(words) or "none"
