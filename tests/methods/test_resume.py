@@ -23,6 +23,8 @@ def outcome(folder: Path) -> tuple[list, dict, dict]:
     result = json.loads((folder / "result.json").read_text())
     for part in ("before", "after"):
         del result[part]["latency_ms"]
+    for trial in result["trials"]:
+        del trial["seconds"]
     return trials, json.loads((folder / "subnet.json").read_text()), result
 
 
