@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-gpu test-peers check format bench bench-stagewise bench-joint bench-exploration coverage clean
+.PHONY: demo test test-slow test-gpu test-peers check format bench bench-stagewise bench-joint bench-exploration bench-peers coverage clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -54,6 +54,11 @@ bench-joint: $(STAMP)
 # make bench-exploration DATA=parquet:DIR WEIGHTS=FILE; hours, see docs/exploration.md. Killed, the same command goes on.
 bench-exploration: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.exploration $(PART) --data $(DATA) --weights $(WEIGHTS) --settings $(SETTINGS) --docs docs
+
+# make bench-peers DATA=parquet:DIR WEIGHTS=FILE; hours, see docs/peers.md. Killed, the same command goes on.
+bench-peers: $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,peers]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.peers run --data $(DATA) --weights $(WEIGHTS) --settings $(SETTINGS) --docs docs
 
 coverage: $(STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,peers]'

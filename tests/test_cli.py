@@ -91,8 +91,8 @@ def test_layers_to_pin_are_named_alone_or_in_a_list(form, patterns, command, cap
         asked.extend([pin, unproved])
         raise ConfigError("far enough")
 
-    monkeypatch.setattr("widthwise.cli.trace", stop)
-    monkeypatch.setattr("widthwise.cli.Recipe", stop)
+    monkeypatch.setattr("widthwise.commands.tracing.trace", stop)
+    monkeypatch.setattr("widthwise.commands.pruning.Recipe", stop)
     model = ["resnet20"] if command == "trace" else ["--model", "digits_net"]
     assert main([command, *model, "--pin", form, "--unproved", form]) == 2
     assert "far enough" in capsys.readouterr().err

@@ -34,11 +34,12 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("errors", "channels", "subnet", "tracing", "cost", "data", "zoo", "runs", "evaluate", "train", "search"),
         *("methods", "recipes"),
     },
-    "report": {"errors", "channels", "subnet", "cost", "runs", "evaluate", "train", "methods", "experiments"},
-    "cli": {
+    "report": {"errors", "channels", "subnet", "cost", "runs", "evaluate", "train", "search", "methods", "experiments"},
+    "commands": {
         *("errors", "channels", "subnet", "tracing", "cost", "data", "zoo", "runs", "evaluate", "train", "search"),
         *("methods", "recipes", "experiments", "report"),
     },
+    "cli": {"errors", "runs", "commands"},
     "__main__": {"cli"},
 }
 """Lowest first: no part imports one below it in this table."""

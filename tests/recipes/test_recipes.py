@@ -10,7 +10,8 @@ from jsonargparse import ArgumentParser
 from PIL import Image
 
 from widthwise import Budget
-from widthwise.cli import main, prune
+from widthwise.cli import main
+from widthwise.commands.pruning import prune
 from widthwise.data import DataConfig
 from widthwise.methods import Exploration, Joint, Method, Stagewise
 from widthwise.recipes import RECIPES, Recipe

@@ -4,13 +4,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from widthwise.cost import Budget
-from widthwise.data import DataConfig, load_data
+from widthwise.data import DataConfig, ImageData, load_data
 from widthwise.methods import Method, Result, compress
 from widthwise.subnet import WidthSpace
 from widthwise.train import TrainConfig
-from widthwise.zoo import build_model, input_options, model_spec
+from widthwise.zoo import ModelSpec, build_model, input_options, model_spec
 
 __all__ = ["Recipe"]
 
@@ -51,11 +52,7 @@ class Recipe:
             run: the run folder; nothing is kept without one.
             progress: show bars.
         """
-        images = load_data(self.data, **asdict(self.data_options))
-        shape = input_options(self.model, images.input_shape[0])
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            model = build_model(self.model, num_classes=images.num_classes, weights=self.weights, **shape)
+        model, images = self.subject()
         return compress(
             model,
             images,
@@ -65,11 +62,24 @@ class Recipe:
             space=self.space,
             finetune=self.finetune,
             train=self.train,
-            builder=model_spec(self.model, num_classes=images.num_classes, **shape),
+            builder=self.builder(images),
             pin=self.pin,
             unproved=self.unproved,
             progress=progress,
         )
+
+    def subject(self) -> tuple[nn.Module, ImageData]:
+        """The full model, with its weights or with fresh ones, and its images."""
+        images = load_data(self.data, **asdict(self.data_options))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            shape = input_options(self.model, images.input_shape[0])
+            return build_model(self.model, num_classes=images.num_classes, weights=self.weights, **shape), images
+
+    def builder(self, images: ImageData) -> ModelSpec:
+        """What builds the full architecture for such images elsewhere."""
+        shape = input_options(self.model, images.input_shape[0])
+        return model_spec(self.model, num_classes=images.num_classes, **shape)
 
     @property
     def has_weights(self) -> bool:

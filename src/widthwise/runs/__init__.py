@@ -1,6 +1,6 @@
 """Run folders: atomic files, the append-only journal, and the rule of one configuration per folder."""
 
-from widthwise.runs.atomic import read_json, write_atomic, write_json
+from widthwise.runs.atomic import read_json, write_atomic, write_json, write_text
 from widthwise.runs.environment import describe_environment
 from widthwise.runs.folder import RunFolder, RunPaths
 from widthwise.runs.journal import Journal, read_events
@@ -16,4 +16,5 @@ __all__ = [
     "read_json",
     "write_atomic",
     "write_json",
+    "write_text",
 ]

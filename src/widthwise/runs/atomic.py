@@ -64,6 +64,15 @@ def write_json(path: Path, value: Any) -> None:
         TypeError, ValueError: `value` holds something that JSON has no form for (also NaN and infinity).
     """
     text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+    write_text(path, text)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes text to `path` in UTF-8, atomically.
+
+    Raises:
+        SaveFailed: as `write_atomic`.
+    """
     write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 

@@ -1,0 +1,1 @@
+"""Widthwise beside the packages that its users know: the same network, data, budget and fine-tuning for all."""

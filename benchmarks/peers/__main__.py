@@ -1,0 +1,176 @@
+"""``python -m benchmarks.peers run``: every tool on the same network, data, budget and fine-tuning.
+
+Goes on where it was cut; what was measured before is not measured again, and a refusal counts for all seeds. The page
+is written anew after every network; ``page`` does nothing else, ``list`` prints what ``--only`` takes. What is done,
+and what was predicted, is said in ``docs/peers.md``.
+"""
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+from rich.console import Console
+
+from benchmarks.experiments import Records, Value
+from benchmarks.peers.page import write
+from benchmarks.peers.processes import interpreters, missing, run
+from benchmarks.peers.settings import SETTINGS, PeerSettings
+from benchmarks.peers.task import Task
+from benchmarks.peers.variants import VARIANTS, Variant, chosen
+from widthwise.runs import RunFolder
+
+__all__ = ["main"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What the command line says."""
+
+    part: str
+    settings: str
+    model: str | None
+    data: str
+    weights: Path | None
+    out: Path
+    docs: Path
+    only: tuple[str, ...]
+    budgets: tuple[float, ...]
+    seeds: tuple[int, ...]
+    python: tuple[str, ...]
+    rows: tuple[Path, ...]
+    workers: int
+    retry: bool
+
+    def chosen_settings(self) -> PeerSettings:
+        """The named settings with what was said beside them."""
+        found = SETTINGS[self.settings]()
+        found = replace(found, model=self.model or found.model)
+        return replace(found, budgets=self.budgets or found.budgets, seeds=self.seeds or found.seeds)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One network to measure."""
+
+    key: str
+    name: str
+    variant: Variant
+    share: float
+    seed: int
+
+
+def main(arguments: list[str] | None = None) -> Path:
+    """Measure what is missing; returns the path of the page."""
+    command, console = _parse(sys.argv[1:] if arguments is None else arguments), Console()
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    if command.part == "list":
+        for name, variant in VARIANTS.items():
+            say(f"{name:36}{variant.title}, {variant.lines} lines")
+        return command.docs
+    if command.part == "run":
+        _run(command, say)
+    path = write(command.out, command.docs, command.rows)
+    say(f"written to {path}")
+    return path
+
+
+def _run(command: Command, say: Callable[[str], None]) -> None:
+    settings, pythons = command.chosen_settings(), interpreters(list(command.python))
+    with RunFolder.open(command.out, _identity(command, settings)) as folder:
+        records = Records(folder.journal, say)
+        past = [(k, v) for k, v in records.results.items() if v["outcome"] == "done" or not command.retry]
+        known = {key for key, _ in past}
+        refused = {(v["variant"], v["budget"]) for _, v in past if v["outcome"] == "refused"}
+
+        def measured(step: Step) -> Value | None:
+            """None where there is nothing to do."""
+            absent = missing(step.variant.tool, pythons[step.variant.tool])
+            if absent:
+                say(f"{step.key}: {absent}")
+            if absent or step.key in known or (step.name, step.share) in refused:
+                return None
+            task = _task(command, settings, step)
+            value = run(task, pythons[step.variant.tool], command.out / "logs" / f"{step.key}.txt")
+            if value["outcome"] == "refused":
+                refused.add((step.name, step.share))
+            facts = {"variant": step.name, "budget": step.share, "seed": step.seed, "settings": command.settings}
+            return {**facts, **value}
+
+        pool = ThreadPoolExecutor(command.workers)
+        try:
+            waiting = {pool.submit(measured, step): step for step in _plan(settings, chosen(command.only))}
+            for future in as_completed(waiting):
+                value = future.result()
+                if value is not None:
+                    records.record(waiting[future].key, value, progress=f"{value['outcome']}: ")
+                    write(command.out, command.docs, command.rows)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _plan(settings: PeerSettings, variants: dict[str, Variant]) -> Iterator[Step]:
+    """A whole seed before the next."""
+    if full := variants.pop("full", None):
+        yield Step("full", "full", full, 1.0, 0)
+    for seed in settings.seeds:
+        for share in settings.budgets:
+            for name, variant in variants.items():
+                yield Step(f"{name.replace('/', '-')}-{share:g}-{seed}", name, variant, share, seed)
+
+
+def _task(command: Command, settings: PeerSettings, step: Step) -> Task:
+    return Task(
+        tool=step.variant.tool,
+        options=step.variant.options,
+        lines=step.variant.lines,
+        share=step.share,
+        seed=step.seed,
+        settings=settings,
+        data=command.data,
+        weights=None if command.weights is None else str(command.weights),
+        folder=str(command.out / "runs" / step.key),
+    )
+
+
+def _identity(command: Command, settings: PeerSettings) -> Value:
+    """What every result hangs on: not where the files lie, but what the weights are."""
+    weights = None if command.weights is None else hashlib.sha256(command.weights.read_bytes()).hexdigest()[:16]
+    return {**settings.identity(), "data": command.data.partition(":")[0], "weights": weights}
+
+
+def _parse(arguments: list[str]) -> Command:
+    parser = ArgumentParser(prog="python -m benchmarks.peers", description=str(__doc__))
+    parser.add_argument("part", choices=["run", "page", "list"])
+    parser.add_argument("--settings", default="cpu", choices=list(SETTINGS))
+    parser.add_argument("--model", help="another network of the zoo than the settings'")
+    parser.add_argument("--data", default="digits", help="anything that load_data takes by name")
+    parser.add_argument("--weights", type=Path, help="of the full network; drawn afresh if not given")
+    parser.add_argument("--out", type=Path, default=Path("runs/peers"), help="folder of the journal, logs and runs")
+    parser.add_argument("--docs", type=Path, help="folder of the page; --out if not given")
+    parser.add_argument("--only", nargs="+", default=["*"], help="names, with wildcards; see `list`")
+    parser.add_argument("--budgets", nargs="+", type=float, default=[], help="instead of the settings'")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[], help="instead of the settings'")
+    parser.add_argument("--python", nargs="+", default=[], help="interpreters: PATH for all tools, TOOL=PATH for one")
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        type=Path,
+        default=[],
+        help="rows measured elsewhere: JSON files, or folders of `widthwise compare`",
+    )
+    parser.add_argument("--workers", type=int, default=1, help="processes at once; 1 for times that can be compared")
+    parser.add_argument("--retry", type=bool, default=False, help="measure again what was refused or failed")
+    found = vars(parser.parse_args(arguments))
+    lists = {name: tuple(value) for name, value in found.items() if isinstance(value, list)}
+    return Command(**{**found, **lists, "docs": found["docs"] or found["out"]})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""What docs/peers.md predicts, against what was measured."""
+
+from collections.abc import Mapping, Sequence
+
+from benchmarks.peers.rows import Summary
+from benchmarks.report import Check
+
+__all__ = ["checks_of"]
+
+Found = Mapping[float, Sequence[Summary]]
+
+
+def checks_of(found: Found, full_macs: int | None) -> list[Check]:
+    """The checks that have their rows, budget by budget.
+
+    Args:
+        found: by budget, the most accurate first.
+        full_macs: multiply-adds of the full network, if known.
+    """
+    checks = []
+    for budget, of in found.items():
+        by_name = {summary.name: summary for summary in of}
+        for check in (*_ahead(of), *_among_peers(by_name), *_fastnas(by_name, full_macs), *_times(by_name)):
+            checks.append(Check(f"{check.prediction} ({budget:.0%})", check.measured, check.held))
+    return checks
+
+
+def _ahead(of: Sequence[Summary]) -> list[Check]:
+    """The goal: more accurate by more than both spreads, in less time than that peer."""
+    ours, peers = ([s for s in of if s.ours is whose] for whose in (True, False))
+    if not ours or not peers:
+        return []
+    mine, theirs = ours[0], peers[0]
+    gap, spread = 100 * (mine.score - theirs.score), 100 * max(mine.spread("test"), theirs.spread("test"))
+    said = f"{mine.name} {gap:+.2f} points beside {theirs.name}; the larger spread is {spread:.2f}"
+    goal = Check("goal: our best method is ahead of the best peer by more than the spread", said, gap > spread)
+    times = [summary.mean("seconds") or 0.0 for summary in (mine, theirs)]
+    faster = f"{times[0]:.0f} s against {times[1]:.0f} s"
+    return [goal, Check("goal: in less total time than that peer", faster, times[0] < times[1])]
+
+
+def _among_peers(by_name: Mapping[str, Summary]) -> list[Check]:
+    checks = []
+    local = [s for name, s in by_name.items() if name.startswith("Torch-Pruning") and name.endswith(", local")]
+    if len(local) == 4:
+        scores = [100 * summary.score for summary in local]
+        text = "Torch-Pruning's four importances lie within a point of each other at uniform ratios"
+        checks.append(Check(text, f"{max(scores) - min(scores):.2f} points", max(scores) - min(scores) <= 1))
+    pruning = [s for name, s in by_name.items() if name.startswith("Torch-Pruning")]
+    taylor = [s for s in pruning if "Taylor" in s.name]
+    if taylor and len(pruning) > len(taylor):
+        best = max(pruning, key=lambda s: s.score)
+        checks.append(Check("its best variant is one with Taylor importance", best.name, best in taylor))
+    ignored, padded = (by_name.get(f"Torch-Pruning L1, local{end}") for end in ("", ", shortcuts not cared for"))
+    if ignored is not None and padded is not None:
+        gap = 100 * (ignored.score - padded.score)
+        text = "not caring for the zero-padded shortcuts costs Torch-Pruning more than a point, after fine-tuning too"
+        checks.append(Check(text, f"{gap:.2f} points", gap > 1))
+    return checks
+
+
+def _fastnas(by_name: Mapping[str, Summary], full_macs: int | None) -> list[Check]:
+    fast = [s for name, s in by_name.items() if name.startswith("FastNAS")]
+    pruning = [s for name, s in by_name.items() if name.startswith("Torch-Pruning")]
+    checks = []
+    if "FastNAS, divisor 4" in by_name and full_macs is not None:
+        finest = by_name["FastNAS, divisor 4"]
+        used = (finest.mean("macs") or 0.0) / (finest.rows[0].budget * full_macs)
+        checks.append(Check("FastNAS with divisor 4 uses 95 % of the budget or more", f"{used:.1%}", used >= 0.95))
+    if fast and pruning:
+        gap = 100 * (max(s.score for s in fast) - max(s.score for s in pruning))
+        text = "FastNAS is more accurate than Torch-Pruning's best variant, by less than a point"
+        checks.append(Check(text, f"{gap:+.2f} points", 0 < gap < 1))
+    return checks
+
+
+def _times(by_name: Mapping[str, Summary]) -> list[Check]:
+    checks = []
+    for name, text, low, high in (
+        ("Torch-Pruning L1, local", "Torch-Pruning prunes in less than a tenth of the time of its fine-tuning", 0, 0.1),
+        ("FastNAS, divisor 4", "FastNAS with divisor 4 searches for longer than its network is fine-tuned", 1, 1e9),
+        ("Widthwise FNNP", "FNNP searches for longer than its network is fine-tuned", 1, 1e9),
+    ):
+        if name in by_name:
+            search, tuning = (by_name[name].mean(f"{part}_seconds") or 0.0 for part in ("search", "finetune"))
+            share = search / max(tuning, 1e-9)
+            checks.append(Check(text, f"{share:.2f} times", low < share < high))
+    return checks

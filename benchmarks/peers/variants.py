@@ -1,0 +1,115 @@
+"""What is compared: every tool, in the ways that its documentation offers. One visible table."""
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+
+from benchmarks.peers.lines import count_lines
+from widthwise.errors import ConfigError
+
+__all__ = ["TOOLS", "VARIANTS", "Tool", "Variant", "chosen"]
+
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A package, and the files with the code that a user of it writes."""
+
+    title: str
+    """As the page calls it."""
+    module: str
+    """What to import to see whether it is there."""
+    packages: tuple[str, ...]
+    """Distributions whose versions are recorded."""
+    environment: str
+    """File in ``environments`` that installs it."""
+    files: tuple[str, ...]
+    """Files in this folder that hold its users' code."""
+    peer: bool = True
+    """Whether it is somebody else's."""
+
+
+TOOLS: dict[str, Tool] = {
+    "torch_pruning": Tool(
+        "Torch-Pruning",
+        "torch_pruning",
+        ("torch-pruning",),
+        "torch_pruning.txt",
+        ("torch_pruning_peer.py", "bisection.py"),
+    ),
+    "fastnas": Tool(
+        "ModelOpt FastNAS", "modelopt", ("nvidia-modelopt", "torchprofile"), "modelopt.txt", ("fastnas_peer.py",)
+    ),
+    "widthwise": Tool("Widthwise", "widthwise", ("widthwise",), "widthwise.txt", ("ours.py",), peer=False),
+    "none": Tool("full network", "widthwise", ("widthwise",), "widthwise.txt", (), peer=False),
+}
+"""By the name that ``--python NAME=PATH`` takes."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to use a tool."""
+
+    tool: str
+    title: str
+    """Row of the page."""
+    options: dict[str, str | int | bool] = field(default_factory=dict)
+    """What the tool's file is told."""
+    labels: tuple[str, ...] = ()
+    """Labelled parts of the users' code that this way needs."""
+
+    @property
+    def lines(self) -> int:
+        """Lines of code that a user writes for it."""
+        sources = [(_HERE / name).read_text(encoding="utf-8") for name in TOOLS[self.tool].files]
+        return sum(count_lines(source, self.labels) for source in sources)
+
+
+def _pruning(importance: str, scope: str, shortcuts: str = "ignored") -> Variant:
+    names = {"l1": "L1", "group_norm": "group norm", "bn_scale": "BN scale", "taylor": "Taylor"}
+    said = {"ignored": "", "convolved": ", shortcuts as convolutions", "padded": ", shortcuts not cared for"}
+    options: dict[str, str | int | bool] = {"importance": importance, "scope": scope, "shortcuts": shortcuts}
+    title = f"Torch-Pruning {names[importance]}, {scope}{said[shortcuts]}"
+    return Variant("torch_pruning", title, options, (importance, shortcuts))
+
+
+VARIANTS: dict[str, Variant] = {
+    "full": Variant("none", "full network"),
+    "widthwise/fnnp": Variant("widthwise", "Widthwise FNNP", {"method": "fnnp"}, ("fnnp",)),
+    "widthwise/l1": Variant("widthwise", "Widthwise L1, uniform", {"method": "l1"}, ("l1",)),
+    **{
+        f"torch_pruning/{importance}/{scope}": _pruning(importance, scope)
+        for importance in ("l1", "group_norm", "bn_scale", "taylor")
+        for scope in ("local", "global")
+    },
+    **{
+        f"torch_pruning/{importance}/{scope}/convolved": _pruning(importance, scope, "convolved")
+        for importance, scope in (
+            *(("l1", "local"), ("l1", "global"), ("l1", "isomorphic")),
+            *(("taylor", "global"), ("taylor", "isomorphic")),
+        )
+    },
+    "torch_pruning/l1/local/padded": _pruning("l1", "local", "padded"),
+    "fastnas/32": Variant("fastnas", "FastNAS, divisor 32 (default)", {"divisor": 32}),
+    **{
+        f"fastnas/{divisor}": Variant("fastnas", f"FastNAS, divisor {divisor}", {"divisor": divisor})
+        for divisor in (16, 8, 4)
+    },
+}
+"""By the name that ``--only`` takes."""
+
+
+def chosen(patterns: tuple[str, ...]) -> dict[str, Variant]:
+    """The variants whose names match one of the patterns (with wildcards).
+
+    Raises:
+        ConfigError: a pattern matches none.
+    """
+    for pattern in patterns:
+        if not any(fnmatch(name, pattern) for name in VARIANTS):
+            raise ConfigError(
+                f"--only takes names of what is compared, with wildcards, but got {pattern!r}; there are "
+                f"{', '.join(VARIANTS)}."
+            )
+    return {name: variant for name, variant in VARIANTS.items() if any(fnmatch(name, p) for p in patterns)}

@@ -1,0 +1,19 @@
+"""Experiments that a user runs on their own model: methods side by side, and what predicts the final accuracy."""
+
+from widthwise.experiments.compare import Arm, Comparison, baselines, compare, every_method
+from widthwise.experiments.correlate import CorrelateConfig, Correlations, Judged, correlate
+from widthwise.experiments.table import Spread, Table
+
+__all__ = [
+    "Arm",
+    "Comparison",
+    "CorrelateConfig",
+    "Correlations",
+    "Judged",
+    "Spread",
+    "Table",
+    "baselines",
+    "compare",
+    "correlate",
+    "every_method",
+]

@@ -1,0 +1,229 @@
+"""``compare``: several methods on one model, data, budget and schedule, over seeds."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import nn
+
+from widthwise.cost import Budget
+from widthwise.data import DataSource, ImageData, load_data
+from widthwise.errors import ConfigError
+from widthwise.experiments.table import FORMATS, Cell, Spread, Table
+from widthwise.methods import FNNP, Baseline, Exploration, Joint, Method, RunRecord, Stagewise, Trainer, compress
+from widthwise.runs import write_text
+from widthwise.subnet import WidthSpace
+from widthwise.tracing import Layers
+from widthwise.train import TrainConfig
+from widthwise.zoo import ModelSpec
+
+__all__ = ["Arm", "Comparison", "baselines", "compare", "every_method", "seeded"]
+
+
+def baselines(scratch: TrainConfig) -> dict[str, Method]:
+    """What a search has to beat, all at uniform width: four ways to choose filters, and training from scratch.
+
+    Args:
+        scratch: how ``uniform`` is trained from fresh weights.
+    """
+    return {
+        "uniform": Baseline(importance="random", scratch=scratch),
+        "l1": Baseline(importance="l1"),
+        "geometric_median": Baseline(importance="geometric_median"),
+        "bn_scale": Baseline(importance="bn_scale"),
+        "random": Baseline(importance="random"),
+    }
+
+
+def every_method(scratch: TrainConfig) -> dict[str, Method]:
+    """The published methods with their defaults, and the :func:`baselines`."""
+    methods: dict[str, Method] = {
+        "fnnp": FNNP(),
+        "stagewise": Stagewise(),
+        "joint": Joint(),
+        "exploration": Exploration(),
+    }
+    return methods | baselines(scratch)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One method, with a finished run for each seed that is done."""
+
+    name: str
+    runs: tuple[RunRecord, ...]
+
+    def spread(self, value: Callable[[RunRecord], float | None], digits: int = 2, *, time: bool = False) -> Spread:
+        """A figure of every run; runs without it are left out."""
+        values = [number for run in self.runs if (number := value(run)) is not None]
+        return Spread(tuple(values), digits, time and any(run.cut for run in self.runs))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What :func:`compare` found so far."""
+
+    arms: tuple[Arm, ...]
+    full_accuracy: float | None = None
+    """Of the trained full network, in [0, 1]; None where no method has looked at it."""
+    full_seconds: float | None = None
+    """Of training it once, for all methods that judge by its weights; None if it came trained."""
+
+    def table(self) -> Table:
+        """Mean and standard deviation over the seeds: sizes, shares dropped, accuracy and drop in points, seconds."""
+        title = "Accuracy on the test images (validation images where there are none), mean and standard deviation."
+        if self.full_accuracy is not None:
+            title += f" The full network: {100 * self.full_accuracy:.2f} %."
+        if self.full_seconds is not None:
+            title += f" Training it, which is not in the totals, took {self.full_seconds:,.0f} s."
+        return Table(title, COLUMNS, tuple(_row(arm, self.full_accuracy) for arm in self.arms), OPTIONAL)
+
+
+COLUMNS = (
+    *("method", "runs", "MACs (M)", "MACs dropped (%)", "parameters (k)", "parameters dropped (%)"),
+    *("accuracy (%)", "drop (points)", "search (s)", "fine-tuning (s)", "total (s)"),
+)
+
+OPTIONAL = (
+    *("runs", "parameters (k)", "fine-tuning (s)", "search (s)", "parameters dropped (%)", "MACs (M)"),
+    *("drop (points)",),
+)
+"""Columns in the order in which a narrow terminal gives them up."""
+
+
+def _row(arm: Arm, full: float | None) -> tuple[Cell, ...]:
+    def drop(run: RunRecord) -> float:
+        return 100 * ((_accuracy(run, "before") if full is None else full) - _accuracy(run, "after"))
+
+    def share(metric: str) -> Callable[[RunRecord], float]:
+        return lambda run: 100 - 100 * _figure(run, "after", metric) / _figure(run, "before", metric)
+
+    return (
+        arm.name,
+        str(len(arm.runs)),
+        arm.spread(lambda run: _figure(run, "after", "macs") / 1e6),
+        arm.spread(share("macs"), 1),
+        arm.spread(lambda run: _figure(run, "after", "params") / 1e3, 1),
+        arm.spread(share("params"), 1),
+        arm.spread(lambda run: 100 * _accuracy(run, "after")),
+        arm.spread(drop),
+        arm.spread(lambda run: run.seconds.get("search"), 1, time=True),
+        arm.spread(lambda run: run.seconds.get("finetune"), 1, time=True),
+        arm.spread(lambda run: sum(s for name, s in run.seconds.items() if name != "measure"), 1, time=True),
+    )
+
+
+def _figure(run: RunRecord, part: str, metric: str) -> float:
+    assert run.result is not None, "a finished run"
+    return float(run.result[part][metric])
+
+
+def _accuracy(run: RunRecord, part: str) -> float:
+    assert run.result is not None, "a finished run"
+    test = run.result[part]["test_accuracy"]
+    return float(run.result[part]["val_accuracy"] if test is None else test)
+
+
+def compare(
+    model: nn.Module,
+    data: DataSource,
+    *,
+    budget: Budget,
+    run: str | Path,
+    methods: Mapping[str, Method] | None = None,
+    seeds: Sequence[int] = (0, 1, 2),
+    finetune: TrainConfig | None = None,
+    train: TrainConfig | None = None,
+    space: WidthSpace | None = None,
+    builder: ModelSpec | str | None = None,
+    pin: Layers = (),
+    unproved: Layers = (),
+    progress: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> Comparison:
+    """Run every method with every seed, each as :func:`widthwise.compress` does, and put the figures side by side.
+
+    The runs lie in ``run/NAME/seed-N``. Those that are finished are read, not repeated; one that was killed goes on;
+    methods and seeds may be added later. ``run/comparison.txt``, ``.csv``, ``.json`` and ``.tex`` hold the table,
+    written anew after every run.
+
+    Args:
+        model: the full network; it is not changed.
+        data: anything that :func:`widthwise.data.load_data` takes.
+        budget: the same for all.
+        run: the folder.
+        methods: by the name of their row; :func:`every_method` if not given.
+        seeds: of searches and trainings.
+        finetune: how finalists are fine-tuned.
+        train: first train the full network like this, once, for the methods that judge by its weights.
+        space: the widths to choose from.
+        builder: see :func:`widthwise.compress`.
+        pin: see there.
+        unproved: see there.
+        progress: show bars.
+        say: is told of each finished run.
+
+    Raises:
+        ConfigError: there is no method or no seed.
+        WidthwiseError: see :mod:`widthwise.errors`.
+    """
+    finetune = finetune or TrainConfig(epochs=10, lr=0.02)
+    methods = every_method(replace(finetune, lr=0.1)) if methods is None else methods
+    if not methods or not seeds:
+        raise ConfigError(f"A comparison needs methods and seeds, but got {list(methods)} and {list(seeds)}.")
+    folder, images = Path(run), load_data(data)
+    trained, full_seconds = _trained(model, images, train, folder, progress)
+    found: dict[str, list[RunRecord]] = {name: [] for name in methods}
+    made, full = Comparison(()), None
+    for seed in seeds:
+        for name, method in methods.items():
+            path = folder / name / f"seed-{seed}"
+            compress(
+                copy.deepcopy(trained if method.needs_trained else model),
+                images,
+                budget=budget,
+                method=seeded(method, seed),
+                run=path,
+                space=space,
+                finetune=replace(finetune, seed=seed),
+                builder=builder,
+                pin=pin,
+                unproved=unproved,
+                progress=progress,
+            )
+            found[name].append(RunRecord.read(path))
+            full = _accuracy(found[name][-1], "before") if method.needs_trained else full
+            made = Comparison(tuple(Arm(n, tuple(runs)) for n, runs in found.items() if runs), full, full_seconds)
+            _write(made, folder)
+            say(f"{name}, seed {seed}: {100 * _accuracy(found[name][-1], 'after'):.2f} %")
+    return made
+
+
+def _trained(
+    model: nn.Module, images: ImageData, train: TrainConfig | None, folder: Path, progress: bool
+) -> tuple[nn.Module, float | None]:
+    """The model as the methods get it that judge by weights, and the seconds that training it took."""
+    if train is None:
+        return model, None
+    trained = copy.deepcopy(model)
+    history = Trainer(folder, images, progress).fit("full", trained, train)
+    return trained.eval(), sum(epoch.seconds for epoch in history.epochs)
+
+
+def _write(found: Comparison, folder: Path) -> None:
+    for format, ending in FORMATS.items():
+        write_text(folder / f"comparison{ending}", found.table().to(format))
+
+
+S = TypeVar("S")
+
+
+def seeded(settings: S, seed: int) -> S:
+    """A settings dataclass with this seed in it, and in every setting that it holds."""
+    if not is_dataclass(settings) or isinstance(settings, type):
+        return settings
+    values: dict[str, Any] = {f.name: getattr(settings, f.name) for f in fields(settings) if f.init}
+    changed = {name: seed if name == "seed" else seeded(value, seed) for name, value in values.items()}
+    return replace(settings, **{name: value for name, value in changed.items() if value is not values[name]})

@@ -1,0 +1,238 @@
+"""``correlate``: how well quick judgements of sub-networks predict their accuracy after training (FNNP, section 3)."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from time import perf_counter
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from widthwise.channels import Subnet
+from widthwise.cost import Budget, CostModel
+from widthwise.data import DataSource, load_data
+from widthwise.errors import ConfigError
+from widthwise.evaluate import accuracy, adaptive_bn
+from widthwise.evaluate.ranking import Correlation, correlation
+from widthwise.experiments.proxies import PROXIES, Subject
+from widthwise.experiments.table import FORMATS, Table
+from widthwise.methods import Trainer
+from widthwise.methods.base import check_choices
+from widthwise.methods.compress import describe
+from widthwise.methods.evaluators import CALIBRATION_BATCH, Evaluator, search_device
+from widthwise.methods.initialise import fresh
+from widthwise.runs import Journal, RunFolder, write_text
+from widthwise.search import project
+from widthwise.subnet import Space, WidthSpace, materialize
+from widthwise.tracing import trace
+from widthwise.train import TrainConfig
+
+__all__ = ["Against", "CorrelateConfig", "Correlations", "Judged", "correlate"]
+
+Against = Literal["finetune", "scratch"]
+
+SPREADS = (0.25, 0.6, 1.0)
+"""Standard deviation of the logarithm of the layers' ratios, in turns: from nearly uniform to wild."""
+
+GOLDEN = 0.6180339887498949
+"""Multiples of it, without their whole parts, are evenly spread however many there are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorrelateConfig:
+    """Settings of :func:`correlate`."""
+
+    networks: int = 20
+    """Sub-networks that are judged and trained."""
+    smallest: float = 0.2
+    """Share of the multiply-adds of the smallest one."""
+    largest: float = 0.8
+    """Of the largest one; equal to ``smallest`` for networks of one budget."""
+    proxies: tuple[str, ...] = ("adaptive_bn", "global_bn", "short_training", "macs", "params")
+    """Which judgements to look at."""
+    against: Against = "finetune"
+    """What they should predict: accuracy after fine-tuning the inherited weights, or after training from scratch."""
+    training: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=5, lr=0.02))
+    """That fine-tuning, or that training."""
+    short_training: TrainConfig = field(default_factory=lambda: TrainConfig(max_steps=50, lr=0.01))
+    """Of the proxy ``short_training``."""
+    calibration_images: int = 1000
+    """Training images for batch-norm statistics."""
+    validation_images: int | None = None
+    """Validation images that proxies look at; all of them if not given."""
+    k: int = 5
+    """Of phi."""
+    seed: int = 0
+    """Of the sub-networks, the choice of images and the trainings."""
+
+    def __post_init__(self) -> None:
+        if self.networks < 3:
+            raise ConfigError(f"A correlation needs at least 3 networks, but got networks={self.networks}.")
+        if not 0 < self.smallest <= self.largest <= 1:
+            raise ConfigError(
+                f"The networks' shares are 0 < smallest <= largest <= 1, but got {self.smallest} and {self.largest}."
+            )
+        unknown = sorted(set(self.proxies) - PROXIES.keys())
+        if unknown or not self.proxies:
+            raise ConfigError(f"Proxies are some of {', '.join(PROXIES)}, but got {', '.join(unknown) or 'none'}.")
+        check_choices(self, against=Against)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One sub-network with its scores and its accuracy."""
+
+    widths: tuple[int, ...]
+    macs: int
+    accuracy: float
+    """Top-1 after training, in [0, 1]; on the test images where there are any."""
+    scores: Mapping[str, float]
+    """By proxy; higher should be better."""
+
+
+@dataclass(frozen=True)
+class Correlations:
+    """What :func:`correlate` found."""
+
+    networks: tuple[Judged, ...]
+    by_proxy: Mapping[str, Correlation]
+    """With 95 % bootstrap intervals over the networks."""
+    seconds: Mapping[str, float]
+    """That one judgement takes, mean by proxy."""
+
+    def table(self) -> Table:
+        """A row per proxy."""
+        k = next(iter(self.by_proxy.values())).k
+        title = f"{len(self.networks)} sub-networks; 95 % bootstrap intervals over them."
+        columns = ("proxy", "Pearson", "Kendall", "Spearman", f"phi({k})", "seconds each")
+        rows = [
+            (name, str(c.pearson), str(c.kendall), str(c.spearman), str(c.phi), f"{self.seconds[name]:.2f}")
+            for name, c in self.by_proxy.items()
+        ]
+        return Table(title, columns, tuple(rows))
+
+
+def correlate(
+    model: nn.Module,
+    data: DataSource,
+    config: CorrelateConfig | None = None,
+    *,
+    run: str | Path,
+    proxies: Mapping[str, Evaluator] | None = None,
+    space: WidthSpace | None = None,
+    progress: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> Correlations:
+    """Judge sub-networks by several proxies, train each, and correlate.
+
+    Networks keep the filters with the largest L1 norm. Proxies see training and validation images only. A run that
+    was killed goes on; ``run/correlation.txt``, ``.csv``, ``.json`` and ``.tex`` hold the table.
+
+    Args:
+        model: the trained full network; it is not changed.
+        data: anything that :func:`widthwise.data.load_data` takes.
+        config: which networks, proxies and training.
+        run: the folder.
+        proxies: further judgements by name, from a sub-network to a score.
+        space: the widths to choose from.
+        progress: show bars.
+        say: is told of each network.
+
+    Raises:
+        InfeasibleBudget: no network is as small as the smallest should be.
+        WidthwiseError: see :mod:`widthwise.errors`.
+    """
+    config, images, folder = config or CorrelateConfig(), load_data(data), Path(run)
+    graph = trace(model, images.example())
+    options = (config.calibration_images, config.validation_images, config.short_training, config.seed)
+    subject = Subject(model, graph, CostModel(graph), images, *options)
+    judges = {name: PROXIES[name](subject) for name in config.proxies} | dict(proxies or {})
+    identity = describe(model, images, graph=graph.fingerprint, settings=config, space=space or WidthSpace())
+    ranking = graph.importance("l1")
+    allowed, trainer = (space or WidthSpace()).of(graph), Trainer(folder, images, progress)
+    with RunFolder.open(folder, {**identity, "proxies": sorted(proxies or {})}) as opened:
+        records = _Records(opened.journal)
+        drawn = [graph.top(ranking, widths) for widths in _draw(config, subject.cost, allowed)]
+        for place, subnet in enumerate(drawn):
+            for name, judge in judges.items():
+                records.once(f"{name}/{place}", partial(judge, subnet))
+            training = partial(_train, subject, config, subnet, trainer, place)
+            reached = records.once(f"accuracy/{place}", training)
+            say(f"network {place + 1} of {len(drawn)}: {100 * reached:.2f} %")
+        found = _correlations(subject, config.k, drawn, records, list(judges))
+    for format, ending in FORMATS.items():
+        write_text(folder / f"correlation{ending}", found.table().to(format))
+    return found
+
+
+class _Records:
+    """Numbers by key in a journal, each computed once."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self.values: dict[str, tuple[float, float]] = {
+            e["key"]: (e["value"], e["seconds"]) for e in journal.events if e["event"] == "score"
+        }
+
+    def once(self, key: str, compute: Callable[[], float]) -> float:
+        if key not in self.values:
+            start = perf_counter()
+            self.values[key] = (float(compute()), round(perf_counter() - start, 4))
+            value, seconds = self.values[key]
+            self._journal.append({"event": "score", "key": key, "value": value, "seconds": seconds})
+        return self.values[key][0]
+
+
+def _draw(config: CorrelateConfig, cost: CostModel, space: Space) -> Iterator[Tensor]:
+    """Random widths, each scaled onto its share of the multiply-adds, all different."""
+    generator, seen = torch.Generator().manual_seed(config.seed), set[tuple[int, ...]]()
+    for index in range(100 * config.networks):
+        share = config.smallest + (config.largest - config.smallest) * ((0.5 + index * GOLDEN) % 1)
+        noise = torch.randn(1, len(space.choices), generator=generator, dtype=torch.float64)
+        ratios = (SPREADS[index % len(SPREADS)] * noise).exp().clamp(0.1, 10)
+        widths = project(space, Budget(macs=share).on(cost, space), ratios)[0]
+        if tuple(widths.tolist()) not in seen:
+            seen.add(tuple(widths.tolist()))
+            yield widths
+        if len(seen) == config.networks:
+            return
+    raise ConfigError(
+        f"The networks must be different, but only {len(seen)} of {config.networks} were found between "
+        f"{config.smallest} and {config.largest} of the multiply-adds; ask for fewer or widen the range."
+    )
+
+
+def _train(subject: Subject, settings: CorrelateConfig, subnet: Subnet, trainer: Trainer, place: int) -> float:
+    """Accuracy of a network after its training."""
+    config = replace(settings.training, seed=settings.seed)
+    small = materialize(subject.model, subject.graph, subnet)
+    if settings.against == "scratch":
+        fresh(small, config.seed)
+    else:
+        adaptive_bn(small, subject.calibration.batches(CALIBRATION_BATCH))
+    trainer.fit(f"network-{place}", small, config)
+    final = subject.images.val if subject.images.test is None else subject.images.test
+    return accuracy(small.to(search_device()), final, precision=config.precision)
+
+
+def _correlations(
+    subject: Subject, k: int, drawn: Sequence[Subnet], records: _Records, names: Sequence[str]
+) -> Correlations:
+    places = range(len(drawn))
+    reached = [records.values[f"accuracy/{place}"][0] for place in places]
+    found = {name: [records.values[f"{name}/{place}"] for place in places] for name in names}
+    scores = {name: [value for value, _ in pairs] for name, pairs in found.items()}
+    networks = tuple(
+        Judged(
+            tuple(subject.graph.widths(subnet).tolist()),
+            subject.cost.macs(subnet),
+            reached[place],
+            {name: scores[name][place] for name in names},
+        )
+        for place, subnet in enumerate(drawn)
+    )
+    figures = {name: correlation(scores[name], reached, k, seed=subject.seed) for name in names}
+    return Correlations(networks, figures, {name: fmean(s for _, s in pairs) for name, pairs in found.items()})

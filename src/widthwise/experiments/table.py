@@ -1,0 +1,157 @@
+"""A table of figures, and the formats that it is handed on in."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any, Literal
+
+from rich import box
+from rich.table import Table as RichTable
+
+__all__ = ["FORMATS", "Cell", "Format", "Spread", "Table"]
+
+Format = Literal["text", "csv", "json", "latex"]
+
+FORMATS: Mapping[Format, str] = {"text": ".txt", "csv": ".csv", "json": ".json", "latex": ".tex"}
+"""The ending of each format's file."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure measured several times."""
+
+    values: tuple[float, ...]
+    digits: int = 2
+    """That are shown behind the point."""
+    at_least: bool = False
+    """Whether it is a lower bound (the time of a run that was cut)."""
+
+    @property
+    def mean(self) -> float:
+        """Of the values; nan without any."""
+        return fmean(self.values) if self.values else float("nan")
+
+    @property
+    def deviation(self) -> float | None:
+        """Sample standard deviation; None of fewer than two values."""
+        return stdev(self.values) if len(self.values) > 1 else None
+
+    def __str__(self) -> str:
+        if not self.values:
+            return "-"
+        text = f"{self.mean:,.{self.digits}f}"
+        if self.deviation:
+            text += f" ± {self.deviation:.{self.digits}f}"
+        return f"≥ {text}" if self.at_least else text
+
+
+Cell = str | Spread
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under named columns."""
+
+    title: str
+    columns: tuple[str, ...]
+    """With units."""
+    rows: tuple[tuple[Cell, ...], ...]
+    optional: tuple[str, ...] = ()
+    """Columns that a narrow terminal can do without, the first one first."""
+
+    def __post_init__(self) -> None:
+        assert all(len(row) == len(self.columns) for row in self.rows), "a cell for every column"
+
+    def within(self, width: int) -> "Table":
+        """The table with so many columns left out that it fits into a terminal of this width, if it can."""
+        lengths = [max(len(str(row[i])) for row in self.rows or ("",)) for i in range(len(self.columns))]
+        lengths = [max(n, *map(len, c.split())) + 3 for n, c in zip(lengths, self.columns, strict=True)]
+        left = list(range(len(self.columns)))
+        for name in self.optional:
+            if sum(lengths[i] for i in left) + 2 > width:
+                left.remove(self.columns.index(name))
+        rows = tuple(tuple(row[i] for i in left) for row in self.rows)
+        return Table(self.title, tuple(self.columns[i] for i in left), rows)
+
+    def rendered(self) -> RichTable:
+        """For a terminal."""
+        table = RichTable(title=self.title, box=box.SIMPLE_HEAD, title_justify="left")
+        for place, column in enumerate(self.columns):
+            table.add_column(column, justify="right" if place else "left", overflow="fold")
+        for row in self.rows:
+            table.add_row(*map(str, row))
+        return table
+
+    def to(self, format: Format) -> str:
+        """The table as text in one of the :data:`FORMATS`."""
+        writers = {"text": self._text, "csv": self._csv, "json": self._json, "latex": self._latex}
+        return writers[format]()
+
+    def _text(self) -> str:
+        cells = [self.columns, *(tuple(map(str, row)) for row in self.rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = ["  ".join(_padded(c, w, i) for i, (c, w) in enumerate(zip(r, widths, strict=True))) for r in cells]
+        lines.insert(1, "  ".join("-" * width for width in widths))
+        return "\n".join([self.title, "", *(line.rstrip() for line in lines)]) + "\n"
+
+    def _csv(self) -> str:
+        """Means and standard deviations in columns of their own, as many digits as there are."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        spread = [any(isinstance(row[i], Spread) for row in self.rows) for i in range(len(self.columns))]
+        writer.writerow([name for c, s in zip(self.columns, spread, strict=True) for name in _headings(c, s)])
+        for row in self.rows:
+            writer.writerow([v for cell, s in zip(row, spread, strict=True) for v in _plain(cell, s)])
+        return out.getvalue()
+
+    def _json(self) -> str:
+        rows = [dict(zip(self.columns, map(_as_json, row), strict=True)) for row in self.rows]
+        return json.dumps({"title": self.title, "rows": rows}, indent=2, ensure_ascii=False) + "\n"
+
+    def _latex(self) -> str:
+        """For the package booktabs."""
+        body = [" & ".join(_latex(str(cell)) for cell in row) + r" \\" for row in (self.columns, *self.rows)]
+        lines = [rf"% {self.title}", rf"\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}", r"\toprule", body[0]]
+        return "\n".join([*lines, r"\midrule", *body[1:], r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _padded(text: str, width: int, place: int) -> str:
+    return text.rjust(width) if place else text.ljust(width)
+
+
+def _headings(column: str, spread: bool) -> Sequence[str]:
+    return (f"{column}, mean", f"{column}, std", f"{column}, runs") if spread else (column,)
+
+
+def _plain(cell: Cell, spread: bool) -> Sequence[Any]:
+    if not spread:
+        return (str(cell),)
+    if not isinstance(cell, Spread) or not cell.values:
+        return ("", "", 0)
+    return (cell.mean, "" if cell.deviation is None else cell.deviation, len(cell.values))
+
+
+def _as_json(cell: Cell) -> Any:
+    if isinstance(cell, str):
+        return cell
+    known = {"mean": cell.mean, "std": cell.deviation} if cell.values else {"mean": None, "std": None}
+    return {**known, "values": list(cell.values)} | ({"lower_bound": True} if cell.at_least else {})
+
+
+_SPECIAL = {
+    "±": r"$\pm$",
+    "≥": r"$\geq$",
+    "%": r"\%",
+    "&": r"\&",
+    "_": r"\_",
+    "#": r"\#",
+    "τ": r"$\tau$",
+    "→": r"$\to$",
+}
+
+
+def _latex(text: str) -> str:
+    return "".join(_SPECIAL.get(letter, letter) for letter in text)

@@ -1,0 +1,149 @@
+"""Methods side by side: every run as compress makes it, read again where it is there, and the table's arithmetic."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from statistics import fmean, stdev
+
+import pytest
+import torch
+from torch import nn
+
+import widthwise
+from widthwise.cli import main
+from widthwise.errors import ConfigError, RunMismatch
+from widthwise.experiments import Comparison, baselines, compare, every_method
+from widthwise.experiments.compare import seeded
+from widthwise.methods import FNNP, Baseline, Joint, RunRecord, Stagewise
+from widthwise.search import uniform_widths
+from widthwise.subnet import WidthSpace
+from widthwise.train import TrainConfig
+
+BRIEF = TrainConfig(epochs=1, batch_size=128, lr=0.05)
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return widthwise.build_model("digits_net")
+
+
+def compared(
+    run: Path, names: tuple[str, ...] = ("fnnp", "l1", "uniform"), seeds: tuple[int, ...] = (3, 4)
+) -> Comparison:
+    methods = {"fnnp": FNNP(candidates=3, finalists=1)} | baselines(BRIEF)
+    return compare(
+        net(),
+        "digits",
+        budget=widthwise.Budget(macs=0.5),
+        run=run,
+        methods={name: methods[name] for name in names},
+        seeds=seeds,
+        finetune=BRIEF,
+        train=TrainConfig(epochs=2, lr=0.1),
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("compare")
+    compared(run)
+    return run
+
+
+def test_every_row_can_be_recomputed_from_its_runs(folder: Path) -> None:
+    found = compared(folder)
+    assert [(arm.name, len(arm.runs)) for arm in found.arms] == [("fnnp", 2), ("l1", 2), ("uniform", 2)]
+    rows = {row["method, mean" if "method, mean" in row else "method"]: row for row in table_of(folder)}
+    for arm in found.arms:
+        results = [run.result for run in arm.runs]
+        test = [100 * r["after"]["test_accuracy"] for r in results if r]
+        assert float(rows[arm.name]["accuracy (%), mean"]) == pytest.approx(fmean(test))
+        assert float(rows[arm.name]["accuracy (%), std"]) == pytest.approx(stdev(test))
+        assert found.full_accuracy is not None
+        assert float(rows[arm.name]["drop (points), mean"]) == pytest.approx(100 * found.full_accuracy - fmean(test))
+        assert 50 <= float(rows[arm.name]["MACs dropped (%), mean"]) < 51
+        times = [run.seconds["search"] + run.seconds["finetune"] for run in arm.runs]
+        assert float(rows[arm.name]["total (s), mean"]) == pytest.approx(fmean(times))
+
+
+def table_of(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO((folder / "comparison.csv").read_text())))
+
+
+def test_runs_that_are_there_are_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FNNP, "search", lambda self, task: pytest.fail("searched again"))
+    monkeypatch.setattr(Baseline, "search", lambda self, task: pytest.fail("searched again"))
+    before = (folder / "comparison.json").read_bytes()
+    compared(folder)
+    assert (folder / "comparison.json").read_bytes() == before
+
+
+def test_methods_and_seeds_may_be_added(folder: Path) -> None:
+    found = compared(folder, names=("fnnp", "random"), seeds=(3,))
+    assert [(arm.name, len(arm.runs)) for arm in found.arms] == [("fnnp", 1), ("random", 1)]
+    assert {path.name for path in folder.iterdir()} >= {"fnnp", "l1", "uniform", "random", "checkpoints"}
+
+
+def test_another_setting_is_refused_in_the_same_folder(folder: Path) -> None:
+    with pytest.raises(RunMismatch, match=r"finetune\.lr"):
+        compare(
+            net(),
+            "digits",
+            budget=widthwise.Budget(macs=0.5),
+            run=folder,
+            methods={"l1": Baseline()},
+            seeds=(3,),
+            finetune=TrainConfig(epochs=1, batch_size=128, lr=0.07),
+            train=TrainConfig(epochs=2, lr=0.1),
+        )
+
+
+def test_baselines_keep_the_same_share_of_every_layer(folder: Path) -> None:
+    model = net()
+    graph = widthwise.trace(model, torch.zeros(1, 1, 8, 8))
+    limits = widthwise.Budget(macs=0.5).on(widthwise.CostModel(graph), WidthSpace().of(graph))
+    wanted = uniform_widths(WidthSpace().of(graph), limits).tolist()
+    for name in ("l1", "uniform"):
+        result = RunRecord.read(folder / name / "seed-3").result
+        assert result is not None
+        assert [group["kept"] for group in result["groups"]] == wanted
+
+
+def test_the_full_network_is_trained_once(folder: Path) -> None:
+    assert (folder / "checkpoints" / "full.pt").exists()
+    befores = [RunRecord.read(folder / name / "seed-3").result for name in ("fnnp", "l1")]
+    assert befores[0] is not None
+    assert befores[1] is not None
+    assert befores[0]["before"]["test_accuracy"] == befores[1]["before"]["test_accuracy"]
+    assert "train" not in RunRecord.read(folder / "fnnp" / "seed-3").seconds
+
+
+def test_seeds_reach_every_setting() -> None:
+    method = seeded(Stagewise(), 7)
+    assert (method.seed, method.supernet.seed, method.division.seed) == (7, 7, 7)
+    assert seeded(Joint(), 5).rounds.network.seed == 5
+    assert seeded(FNNP(), 0) == FNNP()
+
+
+def test_without_methods_there_is_nothing_to_compare(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="needs methods and seeds"):
+        compare(net(), "digits", budget=widthwise.Budget(macs=0.5), run=tmp_path, methods={})
+
+
+def test_all_methods_are_compared_by_default() -> None:
+    names = list(every_method(BRIEF))
+    assert names[:4] == ["fnnp", "stagewise", "joint", "exploration"]
+    assert names[4:] == ["uniform", "l1", "geometric_median", "bn_scale", "random"]
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["compare", "--methods", "[l1,random]", "--seeds", "[0]", "--run", str(tmp_path / "run")]
+    command += ["--train.epochs", "1", "--finetune.epochs", "1", "--budget.macs", "0.4"]
+    assert main([*command, "--show", "json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["method"] for row in rows] == ["l1", "random"]
+    assert main(command) == 0
+    assert "random" in capsys.readouterr().out
+    assert main([*command, "--methods", "[l1,magic]"]) == 2
+    assert "magic" in capsys.readouterr().err

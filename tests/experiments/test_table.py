@@ -1,0 +1,65 @@
+"""Figures with their spread, and the formats of a table."""
+
+import csv
+import io
+import json
+
+from rich.console import Console
+
+from widthwise.experiments import Spread, Table
+
+TABLE = Table(
+    "Two methods.",
+    ("method", "accuracy (%)", "total (s)"),
+    (
+        ("fnnp_a", Spread((90.0, 92.0)), Spread((10.0,), 1, at_least=True)),
+        ("joint", Spread(()), Spread((1234.5,), 1)),
+    ),
+    optional=("total (s)",),
+)
+
+
+def test_a_spread() -> None:
+    assert str(Spread((90.0, 92.0))) == "91.00 ± 1.41"
+    assert str(Spread((1234.56,), 1)) == "1,234.6"
+    assert str(Spread((2.0, 2.0))) == "2.00"
+    assert str(Spread((3.0,), 0, at_least=True)) == "≥ 3"
+    assert str(Spread(())) == "-"
+
+
+def test_text_is_aligned() -> None:
+    lines = TABLE.to("text").splitlines()
+    assert lines[2:] == [
+        "method  accuracy (%)  total (s)",
+        "------  ------------  ---------",
+        "fnnp_a  91.00 ± 1.41     ≥ 10.0",
+        "joint              -    1,234.5",
+    ]
+
+
+def test_csv_has_every_digit_in_columns_of_its_own() -> None:
+    rows = list(csv.reader(io.StringIO(TABLE.to("csv"))))
+    assert rows[0][:4] == ["method", "accuracy (%), mean", "accuracy (%), std", "accuracy (%), runs"]
+    assert rows[1][:4] == ["fnnp_a", "91.0", "1.4142135623730951", "2"]
+    assert rows[2] == ["joint", "", "", "0", "1234.5", "", "1"]
+
+
+def test_json_has_the_values() -> None:
+    rows = json.loads(TABLE.to("json"))["rows"]
+    assert rows[0]["accuracy (%)"]["values"] == [90.0, 92.0]
+    assert rows[0]["total (s)"] == {"mean": 10.0, "std": None, "values": [10.0], "lower_bound": True}
+    assert rows[1]["accuracy (%)"] == {"mean": None, "std": None, "values": []}
+
+
+def test_latex_escapes() -> None:
+    latex = TABLE.to("latex")
+    assert r"fnnp\_a & 91.00 $\pm$ 1.41 & $\geq$ 10.0 \\" in latex
+    assert r"accuracy (\%)" in latex
+
+
+def test_a_narrow_terminal_gets_fewer_columns() -> None:
+    assert TABLE.within(80).columns == TABLE.columns
+    assert TABLE.within(30).columns == ("method", "accuracy (%)")
+    console = Console(width=30, record=True, file=io.StringIO())
+    console.print(TABLE.within(30).rendered())
+    assert "91.00 ± 1.41" in console.export_text()
