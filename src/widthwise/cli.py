@@ -7,8 +7,10 @@ Every option is a field of a settings dataclass, so the same configuration comes
 import logging
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from inspect import signature
+from pathlib import Path
+from typing import Any
 
 from jsonargparse import ArgumentParser
 from rich.console import Console
@@ -25,12 +27,21 @@ def _command(name: str) -> ArgumentParser:
     function = COMMANDS[name]
     part = ArgumentParser(description=(function.__doc__ or "").partition("\n")[0])
     part.add_argument("--config", action="config", help="a file with any of the settings below")
-    flags = [key for key, parameter in signature(function).parameters.items() if parameter.annotation is bool]
-    part.add_function_arguments(function, as_positional=name != "prune", skip=set(flags))
-    for flag in flags:  # --json, where jsonargparse would want --json true
-        described = re.search(rf"^ +{flag}: (.*)$", function.__doc__ or "", re.MULTILINE)
-        part.add_argument(f"--{flag}", action="store_true", help=described[1] if described else None)
+    options = signature(function).parameters
+    flags = [key for key, option in options.items() if option.annotation is bool]
+    several = [key for key, option in options.items() if option.annotation == list[Path]]
+    part.add_function_arguments(function, as_positional=name != "prune", skip={*flags, *several})
+    for key in several:  # RUN RUN, where jsonargparse would want "[RUN, RUN]"
+        part.add_argument(key, type=Path, nargs="+", help=_described(function, key))
+    for key in flags:  # --json, where jsonargparse would want --json true
+        part.add_argument(f"--{key}", action="store_true", help=_described(function, key))
     return part
+
+
+def _described(function: Callable[..., Any], option: str) -> str | None:
+    """What the docstring says of an option."""
+    found = re.search(rf"^ +{option}: (.*)$", function.__doc__ or "", re.MULTILINE)
+    return found[1] if found else None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 from widthwise.commands.experiments import compare_methods, correlate_proxies
 from widthwise.commands.pruning import evaluate, prune
 from widthwise.commands.recipes import recipe
+from widthwise.commands.reporting import report_runs
 from widthwise.commands.tracing import trace_model
 
 __all__ = ["COMMANDS"]
@@ -17,5 +18,6 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": evaluate,
     "compare": compare_methods,
     "correlate": correlate_proxies,
+    "report": report_runs,
 }
 """By name."""

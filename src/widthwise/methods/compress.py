@@ -21,6 +21,7 @@ from widthwise.methods.base import Found, Method, Task, Trainer
 from widthwise.methods.evaluators import CALIBRATION_BATCH, search_device
 from widthwise.methods.fnnp import FNNP
 from widthwise.methods.initialise import fresh
+from widthwise.methods.live import LiveLog
 from widthwise.methods.result import Figures, Result, read_result, write_result
 from widthwise.parallel import ParallelConfig
 from widthwise.runs import Phases, RunFolder
@@ -33,7 +34,7 @@ from widthwise.tracing import Layers, trace
 from widthwise.train import TrainConfig
 from widthwise.zoo import ModelSpec
 
-__all__ = ["compress", "measure"]
+__all__ = ["compress", "describe", "measure"]
 
 LATENCY_BATCHES = (1, 64)
 """Batch sizes that latency is measured at."""
@@ -97,7 +98,7 @@ def compress(
     limits = Limits(cost, {}) if budget is None else budget.on(cost, allowed)
     _check_outputs(model, images)
     settings = {"budget": budget, "method": method, "space": space, "finetune": finetune, "train": train}
-    config = _describe(model, images, graph=graph.fingerprint, **settings)
+    config = describe(model, images, graph=graph.fingerprint, **settings)
     with ExitStack() as stack:
         path = Path(run) if run is not None else Path(stack.enter_context(TemporaryDirectory()))
         folder = stack.enter_context(RunFolder.open(path, config, seeds={"finetune": finetune.seed}))
@@ -108,7 +109,8 @@ def compress(
         if is_finished(folder.journal.events):
             return read_result(path, model, graph)
         reporter = RichSearchReporter() if progress else SilentSearchReporter()
-        task = Task(model, graph, cost, allowed, limits, images, folder.journal, reporter, trainer)
+        live = stack.enter_context(LiveLog(folder.journal, path / "tensorboard" / "search"))
+        task = Task(model, graph, cost, allowed, limits, images, live, reporter, trainer)
         with phases.phase("search"):
             found = method.search(task)
         with phases.phase("finetune"):
@@ -171,7 +173,7 @@ def _check_outputs(model: nn.Module, images: ImageData) -> None:
     images.check_classes(outputs.shape[1])
 
 
-def _describe(model: nn.Module, images: ImageData, **settings: Any) -> dict[str, Any]:
+def describe(model: nn.Module, images: ImageData, **settings: Any) -> dict[str, Any]:
     """Everything that decides the outcome of a run, as JSON data."""
     digest = hashlib.sha256()
     for name, tensor in tensors_of(model).items():

@@ -15,6 +15,9 @@ from widthwise.train.history import History
 
 __all__ = ["RunRecord"]
 
+STATES = ("joint",)
+"""Checkpoints that are the state of a search, not of a training."""
+
 
 @dataclass(frozen=True)
 class RunRecord:
@@ -80,4 +83,4 @@ class RunRecord:
     def trainings(self) -> dict[str, History]:
         """What each training did, by its name, where its checkpoint is there."""
         files = sorted(RunPaths(self.path).checkpoints.glob("*.pt"))
-        return {file.stem: read_history(file) for file in files}
+        return {file.stem: read_history(file) for file in files if file.stem not in STATES}

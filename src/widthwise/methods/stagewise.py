@@ -11,7 +11,7 @@ docs/stagewise.md has both side by side.
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Literal
@@ -30,6 +30,7 @@ from widthwise.methods.initialise import fresh
 from widthwise.parallel import ParallelConfig, workers
 from widthwise.search import (
     DivisionSettings,
+    Log,
     RichDivisionReporter,
     SilentDivisionReporter,
     StageLosses,
@@ -41,7 +42,7 @@ from widthwise.search import (
 )
 from widthwise.stages import Stages, find_stages
 from widthwise.subnet import Space, SuperNet
-from widthwise.supernet import Sampler, StageLoss, StagewiseObjective, Teacher, stored_features
+from widthwise.supernet import Sampler, StageLoss, StagewiseObjective, Teacher, harms, stored_features, worth
 from widthwise.tracing import trace
 from widthwise.train import TrainConfig
 from widthwise.zoo import build_model, input_options
@@ -50,6 +51,7 @@ __all__ = ["Stagewise"]
 
 Weights = Literal["fresh", "inherited"]
 Start = Literal["given", "fresh"]
+Balance = Literal["measured", "equal"]
 
 INPLACE, GIVEN = "inplace", "given"
 
@@ -92,6 +94,9 @@ class Stagewise:
     """Stages of a teacher by name, like ``stages``."""
     division: DivisionSettings = field(default_factory=DivisionSettings)
     """How widths are searched for, and the budget divided over the stages."""
+    balance: Balance = "measured"
+    """How the losses of stages add up: weighted by what each does to the network's answer, measured on a few
+    sub-networks of each stage, or ``equal`` (the paper)."""
     search_images: int = 2048
     """Validation images whose features are stored for the search (the paper: 2048); fewer if there are no more."""
     search_batch: int = 512
@@ -107,7 +112,7 @@ class Stagewise:
     """Of the images, and of fresh weights."""
 
     def __post_init__(self) -> None:
-        check_choices(self, start=Start, weights=Weights)
+        check_choices(self, start=Start, weights=Weights, balance=Balance)
         if self.ratios < 0 or self.ratios == 1:
             raise ConfigError(f"ratios is a number of widths, 2 or more, or 0 for all of them, but got {self.ratios}.")
         if self.supernet.distill_weight:
@@ -155,19 +160,34 @@ class Stagewise:
         problem = stage_problem(task, stages, space)
         reporter = RichDivisionReporter() if task.trainer.progress else SilentDivisionReporter()
         start = perf_counter()
+        weights = self._worth(stored, task.log)
         with workers(self.parallel, stored) as pool:
-            losses = StageLosses(problem, pool.map, task.log, on_loss=reporter.loss)
+            losses = StageLosses(problem, pool.map, task.log, worth=weights, on_loss=reporter.loss)
             division = divide(losses, self.division, reporter=reporter)
             widths = fill(problem.allowed, task.limits, division.widths)
             final = losses.of(widths)
         found = {"losses": list(division.losses), "gap": division.gap, "genes": division.genes}
         filled = {"widths": widths.tolist(), "losses": list(final)}
         if not any(event.get("event") == "division" for event in task.log.events):  # a run that goes on finds it again
-            task.log.append({"event": "division", "stages": list(stages.names), "found": found, "filled": filled})
+            facts = {"stages": list(stages.names), "own": [list(own) for own in problem.own]}
+            costs = {"before": _costs(problem, space.full), "after": _costs(problem, widths)}
+            task.log.append({"event": "division", **facts, "found": found, "filled": filled, "costs": costs})
         trial = Trial(0, widths, -sum(final), perf_counter() - start)
         parent = objective.network.model
         retrain = self.retrain if self.weights == "fresh" else None
         return Found([trial], [objective.sampler.of(widths)], parent, retrain)
+
+    def _worth(self, stored: "StoredFor", log: Log) -> tuple[float, ...] | None:
+        """What the losses of stages are worth; measured once for a run."""
+        if self.balance == "equal":
+            return None
+        for event in log.events:
+            if event.get("event") == "stage_worth":
+                return tuple(event["worth"])
+        measured = harms(stored.losses(), self.seed)
+        found = worth(measured, len(stored.objective.stages))
+        log.append({"event": "stage_worth", "worth": list(found), "measured": [asdict(harm) for harm in measured]})
+        return found
 
     def prepare(self, task: Task) -> StagewiseObjective:
         """The super-net, trained, with its stages and adapters."""
@@ -223,14 +243,24 @@ class StoredFor:
 
     def __call__(self) -> Callable[[tuple[int, Widths]], float]:
         """What gives the loss of one (stage, widths)."""
+        loss = self.losses()
+        return lambda task: loss(*task)
+
+    def losses(self) -> StageLoss:
+        """The same, with the features stored."""
         device = search_device()
         for module in (self.objective.network.model, self.objective.own, *self.objective.frozen):
             module.to(device)
         batches = self.images.to(device, placement(self.objective.network.model)[1]).split(self.batch)
         if len(batches) > 1 and len(batches[-1]) < len(batches[0]) // 2:  # too few for statistics
             batches = (*batches[:-2], torch.cat(batches[-2:]))
-        loss = StageLoss(self.objective, stored_features(self.objective, batches))
-        return lambda task: loss(*task)
+        return StageLoss(self.objective, stored_features(self.objective, batches))
+
+
+def _costs(problem: StageProblem, widths: Widths) -> dict[str, list[int]]:
+    """What each stage of a network costs, by metric; the sum is what the network costs."""
+    rows = torch.cat([problem.cost(stage, widths[None]) for stage in range(problem.stages)])
+    return dict(zip(problem.metrics, rows.T.tolist(), strict=True))
 
 
 def stage_problem(task: Task, stages: Stages, space: Space) -> StageProblem:

@@ -2,6 +2,7 @@
 
 from widthwise.report.explain import explain
 from widthwise.report.facts import Amount, Explanation, Follower, LayerCost, PinnedFor, PinnedGroup, PrunableGroup
+from widthwise.report.page import report
 from widthwise.report.tables import comparison_table, graph_tables
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     "comparison_table",
     "explain",
     "graph_tables",
+    "report",
 ]

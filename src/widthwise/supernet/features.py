@@ -61,14 +61,16 @@ class StageLoss:
     @torch.no_grad()
     def __call__(self, stage: int, widths: Widths) -> float:
         """The mean loss of a stage over the stored images; the widths of groups that it does not own do not matter."""
-        subnet = self.objective.sampler.of(widths)
-        model = self.objective.network.model
         total, images = 0.0, 0
-        with normalising_by_batch(model):
-            for batch in self.stored:
-                given = batch.given[stage]
-                with autocast(given.device, self.precision):
-                    found = self.objective.stage(stage, given, subnet)
-                total += float(self.objective.loss(stage, found, batch.targets[stage])) * len(given)
-                images += len(given)
+        for batch in self.stored:
+            given = batch.given[stage]
+            found = self.result(stage, given, widths)
+            total += float(self.objective.loss(stage, found, batch.targets[stage])) * len(given)
+            images += len(given)
         return total / images
+
+    @torch.no_grad()
+    def result(self, stage: int, given: Tensor, widths: Widths) -> Tensor:
+        """What a stage returns for the features that it is given, with the target's number of channels."""
+        with normalising_by_batch(self.objective.network.model), autocast(given.device, self.precision):
+            return self.objective.stage(stage, given, self.objective.sampler.of(widths))

@@ -20,7 +20,7 @@ class Sampler:
     """
 
     def __init__(self, space: Space, ranking: Tensor | None = None) -> None:
-        self._space, self._graph = space, space.graph
+        self.space, self._graph = space, space.graph
         self.ranking = -torch.arange(self._graph.num_channels) if ranking is None else ranking
 
     def of(self, widths: Widths) -> Subnet:
@@ -30,17 +30,17 @@ class Sampler:
     @property
     def smallest(self) -> Subnet:
         """Every group at its narrowest (the small-net)."""
-        return self.of(self._space.smallest)
+        return self.of(self.space.smallest)
 
     def layerwise(self, seed: int) -> Subnet:
         """Every group as wide as it happens, each allowed width as likely as any other."""
         generator = torch.Generator().manual_seed(seed)
-        draws = [int(torch.randint(len(c), (), generator=generator)) for c in self._space.choices]
-        return self.of(torch.stack([c[i] for c, i in zip(self._space.choices, draws, strict=True)]))
+        draws = [int(torch.randint(len(c), (), generator=generator)) for c in self.space.choices]
+        return self.of(torch.stack([c[i] for c, i in zip(self.space.choices, draws, strict=True)]))
 
     def uniform(self, seed: int) -> Subnet:
         """One share for all groups, between those of the narrowest and the full network."""
         generator = torch.Generator().manual_seed(seed)
-        least = (self._space.smallest / self._space.full).min()
+        least = (self.space.smallest / self.space.full).min()
         ratio = least + torch.rand((), generator=generator) * (1 - least)
-        return self.of(self._space.snap(self._space.full[None] * ratio)[0])
+        return self.of(self.space.snap(self.space.full[None] * ratio)[0])

@@ -46,7 +46,7 @@ class Candidates:
     noun: str
     """What one of them is called: ``candidate`` or ``round``."""
     metric: str | None
-    """The cost that differs most between them (``macs`` or ``params``), which the front is about; None without costs."""
+    """The cost that differs most between them (``macs`` or ``params``): that of the front; None without costs."""
     full: Mapping[str, int]
     """The cost of the full network by metric, where it is known."""
     limits: Mapping[str, float]
@@ -92,7 +92,7 @@ def candidates_of(run: RunRecord) -> Candidates | None:
     evaluator = SCORES.get(run.config.get("method", {}).get("evaluator", ""))
     percent = bool(rounds) or evaluator is not None
     found = [replace(c, score=100 * c.score) if percent else c for c in found]
-    found = _marked(run, found, 1 if rounds else _finalists(run))
+    found = _marked(run, found)
     metric = _metric(found)
     return Candidates(
         items=tuple(_with_front(found, metric)),
@@ -130,14 +130,9 @@ def _from_trials(run: RunRecord) -> list[Candidate]:
     ]
 
 
-def _finalists(run: RunRecord) -> int:
-    """How many are trained to the end; none before the search is over."""
-    searching = "finetune" not in run.seconds
-    return 0 if searching else int(run.config.get("method", {}).get("finalists", 1))
-
-
-def _marked(run: RunRecord, found: list[Candidate], finalists: int) -> list[Candidate]:
+def _marked(run: RunRecord, found: list[Candidate]) -> list[Candidate]:
     """With the finalists, how they were trained, and the choice: what has the widths of the result."""
+    finalists = int(run.config.get("method", {}).get("finalists", 1)) if "finetune" in run.seconds else 0
     different: dict[tuple[int, ...], Candidate] = {}
     for candidate in sorted(found, key=lambda c: (-c.score, c.index)):
         different.setdefault(candidate.widths, candidate)

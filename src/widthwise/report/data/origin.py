@@ -73,9 +73,9 @@ def command_line(arguments: Sequence[str]) -> str:
 def _start(entry: Mapping[str, Any]) -> Start:
     devices = entry.get("devices") or []
     cores, threads = entry.get("cpu_count"), entry.get("torch_threads")
-    machine = f"{entry.get('cpu') or entry.get('machine', 'unknown')}, {cores} cores, {threads} threads"
+    machine = f"{entry.get('cpu') or entry.get('machine', 'unknown')}, {cores} cores, torch threads: {threads}"
     return Start(
-        date=str(entry.get("date", "")),
+        date=str(entry.get("date", "")).replace("T", " ").replace("+00:00", " UTC"),
         command=command_line(entry.get("command", [])),
         python=str(entry.get("python", "")),
         packages={name: str(version) for name, version in sorted(entry.get("packages", {}).items()) if version},

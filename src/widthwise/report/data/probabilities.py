@@ -69,10 +69,14 @@ class Samples:
 
 
 def probabilities_of(run: RunRecord) -> Probabilities | None:
-    """The box plots of a run; None where there are no probabilities, or the widths of the groups are not known yet."""
-    events, groups = run.of("probabilities"), (run.result or {}).get("groups", [])
-    if not events or not groups:
+    """The box plots of a run; None where there are no probabilities.
+
+    Which channels make a group is known at the end of a run; until then all are one.
+    """
+    events = run.of("probabilities")
+    if not events:
         return None
+    groups = (run.result or {}).get("groups") or [{"name": "all channels", "width": len(events[0]["p"])}]
     first, last = events[0], events[-1]
     middle = min(events, key=lambda e: abs(2 * e["step"] - first["step"] - last["step"]))
     moments = {event["step"]: event for event in (first, middle, last)}

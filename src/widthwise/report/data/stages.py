@@ -84,9 +84,7 @@ def _metric(run: RunRecord) -> str:
     return "params" if budget.get("macs") is None and budget.get("params") is not None else "macs"
 
 
-def _stage(
-    number: int, name: str, events: list[dict[str, Any]], end: Mapping[str, Any], metric: str
-) -> Stage:
+def _stage(number: int, name: str, events: list[dict[str, Any]], end: Mapping[str, Any], metric: str) -> Stage:
     final = end.get("filled", {}).get("losses")
     costs = {part: end.get("costs", {}).get(part, {}).get(metric) for part in ("before", "after")}
     loss = None if final is None else final[number]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from widthwise.methods import RunRecord
+from widthwise.report.words import METRICS
 
 __all__ = ["Change", "Summary", "budget_in_words", "summarise"]
 
@@ -61,6 +62,8 @@ class Summary:
     """Whether a process was killed at work, so that the seconds are a lower bound."""
     within: Mapping[str, float] = field(default_factory=dict)
     """Seconds of trainings that are part of the search, by name."""
+    reference: str = "the full network"
+    """What ``before`` is; some methods train a full network of their own."""
 
     @property
     def total(self) -> float:
@@ -73,8 +76,8 @@ class Summary:
         return self.test or self.val
 
 
-SEARCHED = ("supernet", "coarse")
-"""Trainings that methods make as part of the search."""
+SEARCHED = {"supernet": "the full network inside the super-net", "coarse": "the target network"}
+"""Trainings that methods make as part of the search, and what they leave to compare with."""
 
 
 def summarise(run: RunRecord) -> Summary:
@@ -99,6 +102,7 @@ def summarise(run: RunRecord) -> Summary:
         },
         seconds=run.seconds,
         at_least=run.cut,
+        reference=next((SEARCHED[name] for name in trainings), "the full network"),
         within={name: sum(epoch.seconds for epoch in history.epochs) for name, history in trainings.items()},
     )
 
@@ -111,9 +115,6 @@ def _method(run: RunRecord) -> str:
     """``FNNP``, ``Baseline (l1)``."""
     settings = run.config.get("method", {})
     return f"{run.method} ({settings['importance']})" if run.method == "Baseline" else run.method
-
-
-METRICS = {"macs": "multiply-adds", "params": "parameters"}
 
 
 def budget_in_words(budget: Mapping[str, Any] | None) -> str:

@@ -48,7 +48,8 @@ class StageLosses:
     Args:
         problem: the stages.
         evaluate: gives the losses of a batch of genes.
-        log: receives each loss as soon as it is there.
+        log: receives each loss as soon as it is there, as it was evaluated.
+        worth: what each stage's losses are multiplied with, for sums over stages; 1 if not given.
         on_loss: is called after each evaluation with (how many of the batch have come, how many it has).
 
     Raises:
@@ -61,9 +62,11 @@ class StageLosses:
         evaluate: Evaluate,
         log: Log,
         *,
+        worth: Sequence[float] | None = None,
         on_loss: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         self.problem = problem
+        self._worth = tuple(worth) if worth is not None else (1.0,) * problem.stages
         self._evaluate, self._log, self._on_loss = evaluate, log, on_loss
         self._known: list[dict[Gene, float]] = [{} for _ in problem.own]
         self._asked: list[dict[Gene, float]] = [{} for _ in problem.own]
@@ -166,22 +169,24 @@ class StageLosses:
                 )
             left.remove(position)
             now = perf_counter()
-            self._write(*genes[position], float(loss), now - start)
+            self._write(*genes[position], rows[position], float(loss), now - start)
             start = now
             self._on_loss(len(genes) - len(left), len(genes))
         if left:
             raise RunError(f"Each of {len(genes)} genes gets one loss, but {len(left)} got none.")
 
-    def _write(self, stage: int, gene: Gene, loss: float, seconds: float) -> None:
-        """Seconds since the loss before, so that their sum is the time of the search, however many work on it."""
+    def _write(self, stage: int, gene: Gene, row: Widths, loss: float, seconds: float) -> None:
+        """The cost is that of what was evaluated. Seconds since the loss before, so that their sum is the time of the
+        search, however many work on it."""
         if not math.isfinite(loss):
             raise NonFiniteLoss(
                 f"The loss of a stage is a finite number, but stage {stage} with widths {list(gene)} has {loss}. "
                 "The super-net may have diverged: lower its learning rate, or recalibrate its batch norms."
             )
-        event = {"stage": stage, "widths": list(gene), "loss": loss, "seconds": round(seconds, 4)}
+        cost = dict(zip(self.problem.metrics, self.problem.cost(stage, row[None])[0].tolist(), strict=True))
+        event = {"stage": stage, "widths": list(gene), "loss": loss, "cost": cost, "seconds": round(seconds, 4)}
         self._log.append({"event": "stage_loss", **event})
-        self._known[stage][gene] = loss
+        self._known[stage][gene] = self._worth[stage] * loss
 
     def _replay(self, event: Mapping[str, Any]) -> None:
         stage, gene = int(event["stage"]), tuple(int(w) for w in event["widths"])
@@ -193,4 +198,4 @@ class StageLosses:
                 "A search that is resumed has the same stages and widths, but the journal holds a loss of stage "
                 f"{stage} with widths {list(gene)}, which this one does not have; start a new folder."
             )
-        self._known[stage][gene] = float(event["loss"])
+        self._known[stage][gene] = self._worth[stage] * float(event["loss"])
