@@ -93,7 +93,8 @@ def result(lab: Lab) -> None:
     """At the budget: uniform width, FNNP's choice and stage-wise pruning's, beside the full network."""
     s = lab.settings
     lab.run([Train(name) for name in ("stagewise-inplace", "full")])
-    networks = network_names(lab) | {"stagewise": winner(lab, "inplace")}
+    winners = {"stagewise": winner(lab, "inplace"), "stagewise, equal": winner(lab, "equal")}
+    networks = network_names(lab) | winners
     finalists = _fnnp(lab)
     tuned = iter(lab.run([FineTune(widths, seed) for widths in finalists for seed in s.seeds]))
     reached = {widths: fmean(next(tuned)["val"] for _ in s.seeds) for widths in finalists}

@@ -11,7 +11,7 @@ from widthwise import Subnet
 from widthwise.methods.evaluators import AdaptiveBN, Build, inherited, search_device
 from widthwise.methods.stagewise import StoredFor
 from widthwise.search import Widths
-from widthwise.supernet import StagewiseObjective, stored_features
+from widthwise.supernet import StagewiseObjective, harms, stored_features, worth
 
 __all__ = ["PROXIES"]
 
@@ -21,16 +21,18 @@ Key = tuple[int, ...]
 
 
 def _by_stages(bench: Bench) -> Callable[[Key], Value]:
-    """Minus the sum of the stages' losses; beside it, minus the sum of their shares of the targets' variance."""
+    """Minus the sum of the stages' losses; beside it, minus the sum of their shares of the targets' variance, and of
+    what they are worth."""
     objective = bench.stagewise("inplace")
-    evaluate = StoredFor(objective, bench.search_images, bench.settings.search_batch)()
+    evaluate = StoredFor(objective, bench.search_images, bench.settings.search_batch).losses()
     stages = range(len(objective.stages))
-    variances = _variances(bench, objective)
+    variances, worths = _variances(bench, objective), worth(harms(evaluate, bench.settings.seed), len(stages))
 
     def judge(widths: Key) -> Value:
-        losses = [evaluate((stage, torch.tensor(widths))) for stage in stages]
+        losses = [evaluate(stage, torch.tensor(widths)) for stage in stages]
         relative = -sum(loss / variance for loss, variance in zip(losses, variances, strict=True))
-        return {"score": -sum(losses), "losses": losses, "relative": relative}
+        weighed = -sum(loss * nats for loss, nats in zip(losses, worths, strict=True))
+        return {"score": weighed, "equal": -sum(losses), "losses": losses, "relative": relative}
 
     return judge
 

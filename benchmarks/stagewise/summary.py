@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import scipy.stats
 
-from benchmarks.stagewise.bench import VARIANTS
 from benchmarks.stagewise.jobs import text
 from widthwise.evaluate import correlation, kendall
 
@@ -18,7 +17,8 @@ Results = Mapping[str, Mapping[str, Any]]
 """Values of the records by key."""
 
 PROXIES = {
-    "stagewise": "stage-wise: minus the sum of the stages' losses",
+    "stagewise": "stage-wise: minus the harm of all stages",
+    "equal": "stage-wise: minus the sum of the stages' losses (the paper)",
     "relative": "stage-wise: each loss as a share of its targets' variance",
     "slimmable": "universally slimmable: accuracy",
     "meta": "MetaPruning: accuracy",
@@ -28,7 +28,7 @@ PROXIES = {
 }
 """How the proxies are called in print."""
 
-NETWORKS = ("full", "uniform", "fnnp", "stagewise")
+NETWORKS = ("full", "uniform", "fnnp", "stagewise", "stagewise, equal")
 """Of the result, in the order of the table; journals sort names."""
 
 
@@ -100,7 +100,7 @@ def _ranking(results: Results, name: str, resamples: int) -> dict[str, Any] | No
 
 def _ranked(results: Results, widths: tuple[int, ...]) -> dict[str, Any] | None:
     name = text(widths)
-    judged = {p: results.get(f"judge/{p}/{name}") for p in PROXIES if p not in ("relative", "macs", "params")}
+    judged = {p: results.get(f"judge/{p}/{name}") for p in PROXIES if p not in ("equal", "relative", "macs", "params")}
     trained = _trainings(results, "scratch", widths)
     if not trained or any(value is None for value in judged.values()):
         return None
@@ -110,7 +110,14 @@ def _ranked(results: Results, widths: tuple[int, ...]) -> dict[str, Any] | None:
     accuracies = {key: [value[key] for value in trained] for key in ("val", "test")}
     if None in accuracies["test"]:
         accuracies["test"] = accuracies["val"]
-    return {"widths": list(widths), **scores, "relative": stages["relative"], **facts, **accuracies}
+    return {
+        "widths": list(widths),
+        **scores,
+        "equal": stages["equal"],
+        "relative": stages["relative"],
+        **facts,
+        **accuracies,
+    }
 
 
 def _trainings(results: Results, kind: str, widths: Sequence[int]) -> list[Mapping[str, Any]]:
@@ -203,7 +210,7 @@ def _teachers(results: Results) -> list[dict[str, Any]]:
     if drawn is None:
         return []
     rows = []
-    for variant in VARIANTS:
+    for variant in drawn["networks"]:
         widths = drawn["networks"][variant]
         trained = [v for s in drawn["seeds"] if (v := results.get(f"scratch/{text(widths)}/{s}")) is not None]
         if trained:

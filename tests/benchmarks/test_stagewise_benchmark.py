@@ -13,7 +13,7 @@ from benchmarks.stagewise.jobs import Scratch, text
 from benchmarks.stagewise.lab import Lab, opened
 from benchmarks.stagewise.parts import fixed_networks, mixed_networks
 from benchmarks.stagewise.settings import SETTINGS, accelerator, cpu, tiny
-from benchmarks.stagewise.summary import ceiling, interval, summarise
+from benchmarks.stagewise.summary import NETWORKS, ceiling, interval, summarise
 
 from widthwise import CostModel, load_data
 from widthwise.errors import ConfigError, RunMismatch
@@ -78,7 +78,7 @@ def test_the_folder_belongs_to_its_settings(run: Path) -> None:
 def test_the_records_hold_what_the_page_says(run: Path) -> None:
     found = results(run)
     summary = summarise(found, resamples=20)
-    assert [row["name"] for row in summary["result"]] == ["full", "uniform", "fnnp", "stagewise", "fnnp, fine-tuned"]
+    assert [row["name"] for row in summary["result"]] == [*NETWORKS, "fnnp, fine-tuned"]
     for row in summary["result"][1:]:
         assert row["macs"] <= 0.5 * summary["result"][0]["macs"]
         assert len(row["test"]) == len(tiny().seeds)
@@ -88,7 +88,7 @@ def test_the_records_hold_what_the_page_says(run: Path) -> None:
     assert len({row["macs"] for row in ranked} | {0}) > 1
     assert [len(row["test"]) for row in ranked] == [2, 2, 1]  # the first ones are trained again
     first = ranked[0]
-    assert first["stagewise"] == pytest.approx(-sum(found[f"judge/stagewise/{text(first['widths'])}"]["losses"]))
+    assert first["equal"] == pytest.approx(-sum(found[f"judge/stagewise/{text(first['widths'])}"]["losses"]))
     spaces = {(r["candidates"], r["own"]["macs"]) for r in summary["expectation"]}
     assert len(spaces) == 2
     assert len({r["common"]["macs"] for r in summary["expectation"]}) == 1
@@ -166,7 +166,7 @@ def test_settings_are_checked_and_named() -> None:
     for settings in (cpu(), accelerator()):
         assert settings.mixed >= 20
         assert settings.fixed >= 12
-        assert settings.mixed_again >= 4
+        assert settings.mixed_again >= 2
         assert len(settings.seeds) >= 3
         assert settings.single_pass.epochs == settings.passes * settings.supernet.epochs
     with pytest.raises(ConfigError, match="range"):

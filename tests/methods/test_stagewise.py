@@ -75,7 +75,13 @@ def test_the_whole_way(tmp_path):
     genes = [(e["stage"], tuple(e["widths"])) for e in events]
     assert len(genes) == len(set(genes))
     assert end["stages"] == ["block1", "block2"]
-    assert result.trials[0].score == pytest.approx(-sum(end["filled"]["losses"]))
+    assert result.trials[0].score == pytest.approx(-sum(end["filled"]["harms"]))
+    known = {(e["stage"], tuple(e["widths"])): e["loss"] for e in events}
+    genes = [(stage, tuple(end["filled"]["widths"][g] for g in own)) for stage, own in enumerate(end["own"])]
+    harms = [worth * known[gene] for worth, gene in zip(end["worth"], genes, strict=True)]
+    assert end["filled"]["harms"] == pytest.approx(harms)
+    (worth,) = [e for e in journal.events if e["event"] == "stage_worth"]
+    assert worth["worth"] == end["worth"] != [1.0, 1.0]
     assert result.trials[0].widths.tolist() == end["filled"]["widths"]
 
 

@@ -164,10 +164,12 @@ def test_stages_add_up_to_the_network(made: Make) -> None:
     assert sum(stage.before or 0 for stage in division.stages) == before.macs
     assert sum(stage.after or 0 for stage in division.stages) == after.macs
     assert division.looked_at == len(record.of("stage_loss"))
-    assert [stage.loss for stage in division.stages] == end["filled"]["losses"]
+    harms = [(stage.loss or 0) * worth for stage, worth in zip(division.stages, end["worth"], strict=True)]
+    assert harms == pytest.approx(end["filled"]["harms"])
+    assert division.harm == pytest.approx(sum(harms))
     for stage in division.stages:
         (chosen,) = [gene for gene in stage.genes if gene.chosen]
-        assert chosen.loss == stage.loss
+        assert chosen.loss == pytest.approx(stage.loss)
         costs = np.array([gene.cost for gene in stage.genes])
         losses = np.array([gene.loss for gene in stage.genes])
         for gene, cost, loss in zip(stage.genes, costs, losses, strict=True):

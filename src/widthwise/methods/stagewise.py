@@ -166,10 +166,10 @@ class Stagewise:
             division = divide(losses, self.division, reporter=reporter)
             widths = fill(problem.allowed, task.limits, division.widths)
             final = losses.of(widths)
-        found = {"losses": list(division.losses), "gap": division.gap, "genes": division.genes}
-        filled = {"widths": widths.tolist(), "losses": list(final)}
+        found = {"harms": list(division.losses), "gap": division.gap, "genes": division.genes}
+        filled = {"widths": widths.tolist(), "harms": list(final)}
         if not any(event.get("event") == "division" for event in task.log.events):  # a run that goes on finds it again
-            facts = {"stages": list(stages.names), "own": [list(own) for own in problem.own]}
+            facts = {"stages": list(stages.names), "own": [list(own) for own in problem.own], "worth": list(weights)}
             costs = {"before": _costs(problem, space.full), "after": _costs(problem, widths)}
             task.log.append({"event": "division", **facts, "found": found, "filled": filled, "costs": costs})
         trial = Trial(0, widths, -sum(final), perf_counter() - start)
@@ -177,10 +177,10 @@ class Stagewise:
         retrain = self.retrain if self.weights == "fresh" else None
         return Found([trial], [objective.sampler.of(widths)], parent, retrain)
 
-    def _worth(self, stored: "StoredFor", log: Log) -> tuple[float, ...] | None:
+    def _worth(self, stored: "StoredFor", log: Log) -> tuple[float, ...]:
         """What the losses of stages are worth; measured once for a run."""
         if self.balance == "equal":
-            return None
+            return (1.0,) * len(stored.objective.stages)
         for event in log.events:
             if event.get("event") == "stage_worth":
                 return tuple(event["worth"])

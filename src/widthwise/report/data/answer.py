@@ -157,10 +157,15 @@ def _score(candidates: Candidates, candidate: Candidate) -> str:
 def _of_stages(division: Division) -> Iterator[str]:
     stages = counted(len(division.stages), "stage")
     yield f"{counted(division.looked_at, 'choice')} of widths were looked at in {stages}."
-    losses = [stage.loss for stage in division.stages if stage.loss is not None]
-    if not division.over or len(losses) != len(division.stages):
+    if division.harm is None:
         return
-    yield f"The budget was divided over them so that the sum of their losses is smallest: {sum(losses):.4g}."
+    if division.measured:
+        yield (
+            "The budget was divided over them so that the harm of all stages is smallest: their losses, each worth "
+            f"what it does to the network's answer, add up to {division.harm:.4g} nats."
+        )
+    else:
+        yield f"The budget was divided over them so that the sum of their losses is smallest: {division.harm:.4g}."
     if division.gap == 0:
         yield "No combination of the choices that were looked at is better."
     elif division.gap is not None:

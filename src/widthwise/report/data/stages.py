@@ -56,6 +56,10 @@ class Division:
     not known."""
     over: bool
     """Whether the budget was divided already."""
+    harm: float | None
+    """What was minimised: the sum of the stages' losses, each times what it is worth."""
+    measured: bool
+    """Whether what they are worth was measured, in nats; otherwise they count alike."""
 
 
 def division_of(run: RunRecord) -> Division | None:
@@ -76,6 +80,8 @@ def division_of(run: RunRecord) -> Division | None:
         looked_at=sum(map(len, losses.values())),
         gap=end.get("found", {}).get("gap"),
         over=bool(end),
+        harm=sum(end["filled"]["harms"]) if end else None,
+        measured=bool(run.of("stage_worth")),
     )
 
 
@@ -85,9 +91,9 @@ def _metric(run: RunRecord) -> str:
 
 
 def _stage(number: int, name: str, events: list[dict[str, Any]], end: Mapping[str, Any], metric: str) -> Stage:
-    final = end.get("filled", {}).get("losses")
+    harms = end.get("filled", {}).get("harms")
     costs = {part: end.get("costs", {}).get(part, {}).get(metric) for part in ("before", "after")}
-    loss = None if final is None else final[number]
+    loss = None if harms is None else harms[number] / end["worth"][number]
     own = end.get("own")
     gene = None if own is None else tuple(end["filled"]["widths"][group] for group in own[number])
     return Stage(
