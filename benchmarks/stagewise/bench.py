@@ -36,13 +36,13 @@ __all__ = ["VARIANTS", "Bench", "Forgetful"]
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "inplace": {},
-    "equal": {"balance": "equal"},
+    "measured": {"balance": "measured"},
     "pretrained": {"teacher": "given"},
     "other": {"teacher": "other"},
     "no-small": {"smallest": False},
 }
-"""Kinds of stage-wise pruning: our default; the paper's, whose stages' losses count alike (on the same super-net); with
-the teachers S1 and S2 (table 3); and without the smallest sub-network."""
+"""Kinds of stage-wise pruning: the paper's; with stages weighted by what they do (on the same super-net); with the
+teachers S1 and S2 (table 3); and without the smallest sub-network."""
 
 
 class Forgetful:
@@ -161,7 +161,7 @@ class Bench:
         """What the method is given: for S1 the trained network, whose features teach."""
         pretrained = VARIANTS[variant].get("teacher") == "given"
         model = copy.deepcopy(self.full).cpu() if pretrained else self.model
-        return self.task_of(model, log, f"stagewise-{'inplace' if variant == 'equal' else variant}")
+        return self.task_of(model, log, f"stagewise-{'inplace' if variant == 'measured' else variant}")
 
     def stagewise(self, variant: str) -> StagewiseObjective:
         """A trained stage-wise super-net with its stages and adapters."""

@@ -93,7 +93,7 @@ def result(lab: Lab) -> None:
     """At the budget: uniform width, FNNP's choice and stage-wise pruning's, beside the full network."""
     s = lab.settings
     lab.run([Train(name) for name in ("stagewise-inplace", "full")])
-    winners = {"stagewise": winner(lab, "inplace"), "stagewise, equal": winner(lab, "equal")}
+    winners = {"stagewise": winner(lab, "inplace"), "stagewise, measured": winner(lab, "measured")}
     networks = network_names(lab) | winners
     finalists = _fnnp(lab)
     tuned = iter(lab.run([FineTune(widths, seed) for widths in finalists for seed in s.seeds]))

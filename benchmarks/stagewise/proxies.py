@@ -32,7 +32,7 @@ def _by_stages(bench: Bench) -> Callable[[Key], Value]:
         losses = [evaluate(stage, torch.tensor(widths)) for stage in stages]
         relative = -sum(loss / variance for loss, variance in zip(losses, variances, strict=True))
         weighed = -sum(loss * nats for loss, nats in zip(losses, worths, strict=True))
-        return {"score": weighed, "equal": -sum(losses), "losses": losses, "relative": relative}
+        return {"score": -sum(losses), "measured": weighed, "losses": losses, "relative": relative}
 
     return judge
 

@@ -17,8 +17,8 @@ Results = Mapping[str, Mapping[str, Any]]
 """Values of the records by key."""
 
 PROXIES = {
-    "stagewise": "stage-wise: minus the harm of all stages",
-    "equal": "stage-wise: minus the sum of the stages' losses (the paper)",
+    "stagewise": "stage-wise: minus the sum of the stages' losses",
+    "measured": "stage-wise: each loss times what it does to the network's answer",
     "relative": "stage-wise: each loss as a share of its targets' variance",
     "slimmable": "universally slimmable: accuracy",
     "meta": "MetaPruning: accuracy",
@@ -28,7 +28,7 @@ PROXIES = {
 }
 """How the proxies are called in print."""
 
-NETWORKS = ("full", "uniform", "fnnp", "stagewise", "stagewise, equal")
+NETWORKS = ("full", "uniform", "fnnp", "stagewise", "stagewise, measured")
 """Of the result, in the order of the table; journals sort names."""
 
 
@@ -100,7 +100,9 @@ def _ranking(results: Results, name: str, resamples: int) -> dict[str, Any] | No
 
 def _ranked(results: Results, widths: tuple[int, ...]) -> dict[str, Any] | None:
     name = text(widths)
-    judged = {p: results.get(f"judge/{p}/{name}") for p in PROXIES if p not in ("equal", "relative", "macs", "params")}
+    judged = {
+        p: results.get(f"judge/{p}/{name}") for p in PROXIES if p not in ("measured", "relative", "macs", "params")
+    }
     trained = _trainings(results, "scratch", widths)
     if not trained or any(value is None for value in judged.values()):
         return None
@@ -113,7 +115,7 @@ def _ranked(results: Results, widths: tuple[int, ...]) -> dict[str, Any] | None:
     return {
         "widths": list(widths),
         **scores,
-        "equal": stages["equal"],
+        "measured": stages["measured"],
         "relative": stages["relative"],
         **facts,
         **accuracies,

@@ -88,7 +88,7 @@ def test_the_records_hold_what_the_page_says(run: Path) -> None:
     assert len({row["macs"] for row in ranked} | {0}) > 1
     assert [len(row["test"]) for row in ranked] == [2, 2, 1]  # the first ones are trained again
     first = ranked[0]
-    assert first["equal"] == pytest.approx(-sum(found[f"judge/stagewise/{text(first['widths'])}"]["losses"]))
+    assert first["stagewise"] == pytest.approx(-sum(found[f"judge/stagewise/{text(first['widths'])}"]["losses"]))
     spaces = {(r["candidates"], r["own"]["macs"]) for r in summary["expectation"]}
     assert len(spaces) == 2
     assert len({r["common"]["macs"] for r in summary["expectation"]}) == 1

@@ -16,6 +16,7 @@ from widthwise.search import DivisionSettings, EvolutionSettings
 from widthwise.train import TrainConfig
 
 SHORT = Stagewise(
+    balance="measured",
     supernet=TrainConfig(epochs=1, batch_size=64, lr=0.05),
     division=DivisionSettings(evaluations=40, exhaustive=50),
     search_images=200,
@@ -88,7 +89,7 @@ def test_the_whole_way(tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        {"weights": "inherited"},
+        {"weights": "inherited", "balance": "equal"},
         {"start": "fresh", "smallest": False},
         {"teacher": "given"},
         {"teacher": "digits_net"},

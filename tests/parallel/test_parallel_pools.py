@@ -144,6 +144,15 @@ def test_what_cannot_be_pickled_is_refused() -> None:
     assert local_workers() == []
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A shell that starts something in the background lets it ignore Ctrl-C; Python then does too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_a_busy_worker(tmp_path: Path) -> None:
     note = tmp_path / "pid"
 

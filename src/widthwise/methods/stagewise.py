@@ -51,7 +51,7 @@ __all__ = ["Stagewise"]
 
 Weights = Literal["fresh", "inherited"]
 Start = Literal["given", "fresh"]
-Balance = Literal["measured", "equal"]
+Balance = Literal["equal", "measured"]
 
 INPLACE, GIVEN = "inplace", "given"
 
@@ -94,9 +94,9 @@ class Stagewise:
     """Stages of a teacher by name, like ``stages``."""
     division: DivisionSettings = field(default_factory=DivisionSettings)
     """How widths are searched for, and the budget divided over the stages."""
-    balance: Balance = "measured"
-    """How the losses of stages add up: weighted by what each does to the network's answer, measured on a few
-    sub-networks of each stage, or ``equal`` (the paper)."""
+    balance: Balance = "equal"
+    """How the losses of stages add up: as they are (the paper), or ``measured``: weighted by what each does to the
+    network's answer on a few sub-networks of each stage."""
     search_images: int = 2048
     """Validation images whose features are stored for the search (the paper: 2048); fewer if there are no more."""
     search_batch: int = 512
