@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 __all__ = ["ATTEMPTS", "TRIED", "Attempt"]
 
-TRIED = "Python 3.11.7, torch 2.12.1, each in a fresh virtual environment"
+TRIED = "Python 3.11.7, torch 2.12.1, each in a fresh virtual environment that borrowed torch from the development one"
 
 
 @dataclass(frozen=True)
