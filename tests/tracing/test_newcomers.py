@@ -212,6 +212,20 @@ class Gates(nn.Module):
         return query * self.h(context * gates[:, :1] + context.mean((2, 3), keepdim=True) * gates[:, 1:])
 
 
+class HoldsTensors(nn.Module):
+    """A list that has nothing to do with sizes, as long as there are pieces."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.grids = [torch.zeros(3), torch.zeros(3)]
+        self.a, self.last = nn.Conv2d(3, 12, 1), nn.Conv2d(6, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, other = self.a(x).chunk(2, 1)
+        y: Tensor = self.last(one * other.sigmoid())
+        return y
+
+
 class TakenByChance(nn.Module):
     """The first view has the size that an attribute holds for another purpose, and its channels cannot go."""
 
@@ -240,6 +254,7 @@ class TakenByChance(nn.Module):
         (nn.Sequential(nn.Conv2d(3, 12, 1), LeftOver(), nn.Conv2d(12, 4, 1)), ["0", "0#2", "1.side"]),
         (nn.Sequential(Gates(), nn.Conv2d(6, 4, 1)), ["0.a", "0.a#2"]),
         (TakenByChance(), ["two"]),
+        (HoldsTensors(), ["a"]),
     ],
     ids=[
         "subclass of a convolution",
@@ -250,6 +265,7 @@ class TakenByChance(nn.Module):
         "a difference of attributes",
         "a list of sizes",
         "an attribute that something pinned seems to need",
+        "a list of tensors",
     ],
 )
 def test_what_used_to_be_pinned_without_need_is_prunable(model: nn.Module, names: list[str]) -> None:

@@ -310,19 +310,20 @@ class Flow(TorchDispatchMode):
 
     def hold_list(self, pieces: Sequence[Tensor]) -> bool:
         """Find a list of the running module that holds the numbers of all these positions, and let it follow them."""
-        sizes = [len(nodes) for nodes in pieces]
-        for name, value in vars(self.running).items() if self.running is not None else ():
-            if isinstance(value, list | tuple) and len(sizes) > 1 and list(value) == sizes:
-                held = [Held(self.module, name, index, nodes, True) for index, nodes in enumerate(pieces)]
-                known = [h for h in self.held if (h.module, h.attribute) == (self.module, name)]
-                for h in held:
-                    earlier = next((k for k in known if k.index == h.index and k.needed), None)
-                    if earlier is None:
-                        self.held.insert(0, h)  # before what was taken for a coincidence
-                    else:
-                        self.unite(earlier.nodes, h.nodes)
-                return True
-        return False
+        module, name = self.running, ""
+        if module is not None and len(pieces) > 1:
+            found = [set(attributes_of(module, len(nodes))) for nodes in pieces]
+            lists = [n for n, index in attributes_of(module, len(pieces[0])) if index == 0]
+            whole = [n for n in lists if all((n, place) in there for place, there in enumerate(found))]
+            name = next((n for n in whole if len(getattr(module, n)) == len(pieces)), "")
+        for index, nodes in enumerate(pieces if name else ()):
+            known = [h for h in self.held if (h.module, h.attribute, h.index) == (self.module, name, index)]
+            earlier = next((h for h in known if h.needed), None)
+            if earlier is None:
+                self.held.insert(0, Held(self.module, name, index, nodes, True))  # before coincidences
+            else:
+                self.unite(earlier.nodes, nodes)
+        return bool(name)
 
     def count(self, constant: int, *axes: Tensor) -> None:
         """Record multiply-adds; an axis without nodes is part of the constant."""
