@@ -1,8 +1,8 @@
 """The parts of the experiment but the cost of a step: which jobs they consist of."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice, repeat
 from statistics import fmean
 from time import perf_counter
 from typing import Any
@@ -14,18 +14,15 @@ from benchmarks.stagewise.cost import cost
 from benchmarks.stagewise.jobs import Expect, FineTune, Job, Judge, Key, Scratch, Train
 from benchmarks.stagewise.lab import Lab
 from benchmarks.stagewise.proxies import PROXIES
-from widthwise import Budget
+from widthwise.experiments.networks import different, evenly, random_networks
 from widthwise.methods import FNNP
 from widthwise.methods.stagewise import StoredFor, stage_problem
 from widthwise.parallel import workers
 from widthwise.runs import Journal
-from widthwise.search import Division, StageLosses, divide, project, uniform_widths
+from widthwise.search import Division, StageLosses, divide, uniform_widths
 from widthwise.search.division import How
 
 __all__ = ["DIVISIONS", "PARTS", "fixed_networks", "mixed_networks", "network_names", "winner"]
-
-GOLDEN = 0.6180339887498949
-"""Multiples of it, without their whole parts, are evenly spread however many there are."""
 
 DIVISIONS: tuple[How, ...] = ("knapsack", "evolution")
 
@@ -48,39 +45,20 @@ def ranking(lab: Lab) -> None:
 
 def mixed_networks(lab: Lab) -> list[Key]:
     """Networks of many budgets, different from one another."""
-    low, high = lab.settings.range
-    shares = (low + (high - low) * ((0.5 + index * GOLDEN) % 1) for index in range(10**6))
-    return list(islice(_different(_drawn(lab, shares, lab.settings.seed)), lab.settings.mixed))
+    drawn = different(_drawn(lab, evenly(*lab.settings.range), lab.settings.seed))
+    return list(map(_key, islice(drawn, lab.settings.mixed)))
 
 
 def fixed_networks(lab: Lab) -> list[Key]:
     """Networks of the one budget, different from one another, the uniform one first."""
-    shares = (lab.settings.budget for _ in range(10**6))
-    drawn = _drawn(lab, shares, lab.settings.seed + 1)
-    return list(islice(_different(_first(network_names(lab)["uniform"], drawn)), lab.settings.fixed))
+    uniform = torch.tensor(network_names(lab)["uniform"])
+    drawn = different(chain([uniform], _drawn(lab, repeat(lab.settings.budget), lab.settings.seed + 1)))
+    return list(map(_key, islice(drawn, lab.settings.fixed)))
 
 
-def _drawn(lab: Lab, shares: Iterator[float], seed: int) -> Iterator[Key]:
-    """Random widths, each scaled onto its share of the multiply-adds."""
-    task, space, spreads = lab.bench.task, lab.bench.space, lab.settings.spreads
-    generator = torch.Generator().manual_seed(seed)
-    for index, share in enumerate(shares):
-        noise = torch.randn(1, len(space.choices), generator=generator, dtype=torch.float64)
-        ratios = (spreads[index % len(spreads)] * noise).exp().clamp(0.1, 10)
-        yield _key(project(space, Budget(macs=share).on(task.cost, space), ratios)[0])
-
-
-def _first(one: Key, others: Iterator[Key]) -> Iterator[Key]:
-    yield one
-    yield from others
-
-
-def _different(networks: Iterator[Key]) -> Iterator[Key]:
-    seen: set[Key] = set()
-    for widths in islice(networks, 10**4):
-        if widths not in seen:
-            seen.add(widths)
-            yield widths
+def _drawn(lab: Lab, shares: Iterable[float], seed: int) -> Iterator[Tensor]:
+    bench = lab.bench
+    return random_networks(bench.task.cost, bench.space, shares, seed, lab.settings.spreads)
 
 
 def network_names(lab: Lab) -> dict[str, Key]:

@@ -5,13 +5,13 @@ from typing import Literal
 
 from rich.console import Console
 
-from widthwise.commands.methods import METHODS
+from widthwise.commands.pruning import default_folder
 from widthwise.cost import Budget
 from widthwise.data import DataConfig
 from widthwise.errors import ConfigError
 from widthwise.experiments import CorrelateConfig, baselines, compare, correlate
 from widthwise.experiments.table import FORMATS, Format, Table
-from widthwise.methods import FNNP, Exploration, Joint, Method, Stagewise, Trainer
+from widthwise.methods import FNNP, METHODS, Exploration, Joint, Method, Stagewise, Trainer
 from widthwise.recipes import Recipe
 from widthwise.subnet import WidthSpace
 from widthwise.train import TrainConfig
@@ -81,7 +81,7 @@ def compare_methods(
     network, images = recipe.subject()
     if train_first is None:
         train_first = not recipe.has_weights and any(method.needs_trained for method in chosen.values())
-    folder = run or Path("runs") / f"compare-{model}-{data}".replace("/", "_").replace(":", "_")
+    folder = run or default_folder(f"compare-{model}-{data}")
     found = compare(
         network,
         images,
@@ -132,7 +132,7 @@ def correlate_proxies(
         model=model, weights=weights, data=data, data_options=data_options, budget=None, method=FNNP(), seed=seed
     )
     network, images = recipe.subject()
-    folder = run or Path("runs") / f"correlate-{model}-{data}".replace("/", "_").replace(":", "_")
+    folder = run or default_folder(f"correlate-{model}-{data}")
     if not recipe.has_weights if train_first is None else train_first:
         Trainer(folder / "full", images).fit("full", network, train)
     say = Console(stderr=True, highlight=False).print

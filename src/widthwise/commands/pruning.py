@@ -20,13 +20,13 @@ from widthwise.subnet import WidthSpace
 from widthwise.tracing import trace
 from widthwise.train import TrainConfig
 
-__all__ = ["CONFIG_FILE", "MethodName", "evaluate", "prune"]
+__all__ = ["CONFIG_FILE", "MethodName", "default_folder", "evaluate", "prune"]
 
 CONFIG_FILE = "prune.yaml"
 """In the run folder: the settings of the command that made it."""
 
 MethodName = Literal["fnnp", "stagewise", "joint", "exploration"]
-"""The names of :data:`widthwise.commands.methods.METHODS`."""
+"""The names of :data:`widthwise.methods.METHODS`."""
 
 
 def prune(
@@ -90,12 +90,17 @@ def prune(
     )
     if train_first is None:
         train_first = recipe.method.needs_trained and not recipe.has_weights
-    folder = run or Path("runs") / f"{model}-{data}".replace("/", "_").replace(":", "_")
+    folder = run or default_folder(f"{model}-{data}")
     result = replace(recipe, train=train if train_first else None).run(folder)
     console = Console()
     console.print(comparison_table(result.metrics))
     console.print(f"The small network is in {folder}; widthwise.load({str(folder)!r}) brings it back.", highlight=False)
     return folder
+
+
+def default_folder(name: str) -> Path:
+    """Where a run lies that was given no folder; names of models and data hold slashes and colons."""
+    return Path("runs") / name.replace("/", "_").replace(":", "_")
 
 
 def evaluate(run: Path, data: str | None = None, data_options: DataConfig | None = None) -> None:

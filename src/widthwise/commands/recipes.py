@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from widthwise.commands.methods import METHODS
 from widthwise.errors import ConfigError
+from widthwise.methods import METHODS
 from widthwise.recipes import RECIPES, Recipe
 from widthwise.report import comparison_table
 from widthwise.runs import write_text

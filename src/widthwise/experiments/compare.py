@@ -11,9 +11,8 @@ from torch import nn
 from widthwise.cost import Budget
 from widthwise.data import DataSource, ImageData, load_data
 from widthwise.errors import ConfigError
-from widthwise.experiments.table import FORMATS, Cell, Spread, Table
-from widthwise.methods import FNNP, Baseline, Exploration, Joint, Method, RunRecord, Stagewise, Trainer, compress
-from widthwise.runs import write_text
+from widthwise.experiments.table import Cell, Spread, Table
+from widthwise.methods import METHODS, Baseline, Method, RunRecord, Trainer, compress
 from widthwise.subnet import WidthSpace
 from widthwise.tracing import Layers
 from widthwise.train import TrainConfig
@@ -39,13 +38,7 @@ def baselines(scratch: TrainConfig) -> dict[str, Method]:
 
 def every_method(scratch: TrainConfig) -> dict[str, Method]:
     """The published methods with their defaults, and the :func:`baselines`."""
-    methods: dict[str, Method] = {
-        "fnnp": FNNP(),
-        "stagewise": Stagewise(),
-        "joint": Joint(),
-        "exploration": Exploration(),
-    }
-    return methods | baselines(scratch)
+    return {name: method() for name, method in METHODS.items()} | baselines(scratch)
 
 
 @dataclass(frozen=True)
@@ -181,7 +174,7 @@ def compare(
         for name, method in methods.items():
             path = folder / name / f"seed-{seed}"
             compress(
-                copy.deepcopy(trained if method.needs_trained else model),
+                trained if method.needs_trained else model,
                 images,
                 budget=budget,
                 method=seeded(method, seed),
@@ -196,7 +189,7 @@ def compare(
             found[name].append(RunRecord.read(path))
             full = _accuracy(found[name][-1], "before") if method.needs_trained else full
             made = Comparison(tuple(Arm(n, tuple(runs)) for n, runs in found.items() if runs), full, full_seconds)
-            _write(made, folder)
+            made.table().write(folder / "comparison")
             say(f"{name}, seed {seed}: {100 * _accuracy(found[name][-1], 'after'):.2f} %")
     return made
 
@@ -210,11 +203,6 @@ def _trained(
     trained = copy.deepcopy(model)
     history = Trainer(folder, images, progress).fit("full", trained, train)
     return trained.eval(), sum(epoch.seconds for epoch in history.epochs)
-
-
-def _write(found: Comparison, folder: Path) -> None:
-    for format, ending in FORMATS.items():
-        write_text(folder / f"comparison{ending}", found.table().to(format))
 
 
 S = TypeVar("S")

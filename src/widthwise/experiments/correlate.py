@@ -1,31 +1,32 @@
 """``correlate``: how well quick judgements of sub-networks predict their accuracy after training (FNNP, section 3)."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from time import perf_counter
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from widthwise.channels import Subnet
-from widthwise.cost import Budget, CostModel
+from widthwise.cost import CostModel
 from widthwise.data import DataSource, load_data
 from widthwise.errors import ConfigError
 from widthwise.evaluate import accuracy, adaptive_bn
 from widthwise.evaluate.ranking import Correlation, correlation
+from widthwise.experiments.networks import different, evenly, random_networks
 from widthwise.experiments.proxies import PROXIES, Subject
-from widthwise.experiments.table import FORMATS, Table
+from widthwise.experiments.table import Table
 from widthwise.methods import Trainer
 from widthwise.methods.base import check_choices
 from widthwise.methods.compress import describe
 from widthwise.methods.evaluators import CALIBRATION_BATCH, Evaluator, search_device
 from widthwise.methods.initialise import fresh
-from widthwise.runs import Journal, RunFolder, write_text
-from widthwise.search import project
+from widthwise.runs import Journal, RunFolder
+from widthwise.search import Widths
 from widthwise.subnet import Space, WidthSpace, materialize
 from widthwise.tracing import trace
 from widthwise.train import TrainConfig
@@ -33,12 +34,6 @@ from widthwise.train import TrainConfig
 __all__ = ["Against", "CorrelateConfig", "Correlations", "Judged", "correlate"]
 
 Against = Literal["finetune", "scratch"]
-
-SPREADS = (0.25, 0.6, 1.0)
-"""Standard deviation of the logarithm of the layers' ratios, in turns: from nearly uniform to wild."""
-
-GOLDEN = 0.6180339887498949
-"""Multiples of it, without their whole parts, are evenly spread however many there are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,8 +158,7 @@ def correlate(
             reached = records.once(f"accuracy/{place}", training)
             say(f"network {place + 1} of {len(drawn)}: {100 * reached:.2f} %")
         found = _correlations(subject, config.k, drawn, records, list(judges))
-    for format, ending in FORMATS.items():
-        write_text(folder / f"correlation{ending}", found.table().to(format))
+    found.table().write(folder / "correlation")
     return found
 
 
@@ -186,23 +180,17 @@ class _Records:
         return self.values[key][0]
 
 
-def _draw(config: CorrelateConfig, cost: CostModel, space: Space) -> Iterator[Tensor]:
-    """Random widths, each scaled onto its share of the multiply-adds, all different."""
-    generator, seen = torch.Generator().manual_seed(config.seed), set[tuple[int, ...]]()
-    for index in range(100 * config.networks):
-        share = config.smallest + (config.largest - config.smallest) * ((0.5 + index * GOLDEN) % 1)
-        noise = torch.randn(1, len(space.choices), generator=generator, dtype=torch.float64)
-        ratios = (SPREADS[index % len(SPREADS)] * noise).exp().clamp(0.1, 10)
-        widths = project(space, Budget(macs=share).on(cost, space), ratios)[0]
-        if tuple(widths.tolist()) not in seen:
-            seen.add(tuple(widths.tolist()))
-            yield widths
-        if len(seen) == config.networks:
-            return
-    raise ConfigError(
-        f"The networks must be different, but only {len(seen)} of {config.networks} were found between "
-        f"{config.smallest} and {config.largest} of the multiply-adds; ask for fewer or widen the range."
-    )
+def _draw(config: CorrelateConfig, cost: CostModel, space: Space) -> list[Widths]:
+    """Different networks, as many as were asked for."""
+    shares = evenly(config.smallest, config.largest)
+    networks = different(random_networks(cost, space, shares, config.seed), tries=100 * config.networks)
+    drawn = list(islice(networks, config.networks))
+    if len(drawn) < config.networks:
+        raise ConfigError(
+            f"The networks must be different, but only {len(drawn)} of {config.networks} were found between "
+            f"{config.smallest} and {config.largest} of the multiply-adds; ask for fewer or widen the range."
+        )
+    return drawn
 
 
 def _train(subject: Subject, settings: CorrelateConfig, subnet: Subnet, trainer: Trainer, place: int) -> float:

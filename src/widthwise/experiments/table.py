@@ -5,11 +5,14 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
 
 from rich import box
 from rich.table import Table as RichTable
+
+from widthwise.runs import write_text
 
 __all__ = ["FORMATS", "Cell", "Format", "Spread", "Table"]
 
@@ -89,6 +92,11 @@ class Table:
         """The table as text in one of the :data:`FORMATS`."""
         writers = {"text": self._text, "csv": self._csv, "json": self._json, "latex": self._latex}
         return writers[format]()
+
+    def write(self, stem: Path) -> None:
+        """Write ``STEM.txt``, ``.csv``, ``.json`` and ``.tex``."""
+        for format, ending in FORMATS.items():
+            write_text(stem.with_name(stem.name + ending), self.to(format))
 
     def _text(self) -> str:
         cells = [self.columns, *(tuple(map(str, row)) for row in self.rows)]

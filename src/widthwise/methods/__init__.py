@@ -10,8 +10,17 @@ from widthwise.methods.record import RunRecord
 from widthwise.methods.result import Figures, Result
 from widthwise.methods.stagewise import Stagewise
 
+METHODS: dict[str, type[Method]] = {
+    "fnnp": FNNP,
+    "stagewise": Stagewise,
+    "joint": Joint,
+    "exploration": Exploration,
+}
+"""The published methods by the names that they have on the command line and in tables."""
+
 __all__ = [
     "FNNP",
+    "METHODS",
     "Baseline",
     "Exploration",
     "Figures",

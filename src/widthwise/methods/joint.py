@@ -25,7 +25,10 @@ from widthwise.search import Trial, best_first
 from widthwise.subnet import materialize
 from widthwise.train import TrainConfig
 
-__all__ = ["Joint"]
+__all__ = ["STATE", "Joint"]
+
+STATE = "joint.pt"
+"""The state of a search, among the checkpoints of a run."""
 
 Images = Literal["all", "train"]
 Start = Literal["given", "fresh"]
@@ -84,7 +87,7 @@ class Joint:
         parent, weights = self._coarsely_trained(task)
         target = copy.deepcopy(parent)
         Weighted(target, task.graph, task.graph.subnet(), weights).fold()
-        state = task.trainer.folder / "checkpoints" / "joint.pt"
+        state = task.trainer.folder / "checkpoints" / STATE
         with task.reporter as reporter:
             search = JointSearch(
                 parent,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from widthwise.errors import CorruptRun
+from widthwise.methods.joint import STATE
 from widthwise.runs.atomic import read_json
 from widthwise.runs.folder import RunPaths
 from widthwise.runs.journal import read_events
@@ -14,9 +15,6 @@ from widthwise.train.checkpoint import read_history
 from widthwise.train.history import History
 
 __all__ = ["RunRecord"]
-
-STATES = ("joint",)
-"""Checkpoints that are the state of a search, not of a training."""
 
 
 @dataclass(frozen=True)
@@ -83,4 +81,4 @@ class RunRecord:
     def trainings(self) -> dict[str, History]:
         """What each training did, by its name, where its checkpoint is there."""
         files = sorted(RunPaths(self.path).checkpoints.glob("*.pt"))
-        return {file.stem: read_history(file) for file in files if file.stem not in STATES}
+        return {file.stem: read_history(file) for file in files if file.name != STATE}  # no training

@@ -26,7 +26,7 @@ from widthwise.report.sheets import (
     tiles_of,
     time_sheet,
 )
-from widthwise.runs import write_atomic
+from widthwise.runs import write_text
 
 __all__ = ["report"]
 
@@ -111,7 +111,7 @@ def report(runs: Sequence[str | Path], out: str | Path | None = None) -> Path:
         sections=sections,
         folder=FIGURES,
     )
-    write_atomic(page, lambda path: path.write_text(text, encoding="utf-8"))
+    write_text(page, text)
     return page
 
 

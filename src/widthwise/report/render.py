@@ -10,7 +10,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from widthwise.report.figures.style import FONT, SURFACE, THEME
-from widthwise.runs import write_atomic
+from widthwise.runs import write_atomic, write_text
 
 __all__ = ["GENERATOR", "is_ours", "svg_of", "theme_css", "write_figure"]
 
@@ -77,7 +77,7 @@ def write_figure(figure: Figure, svg: str, stem: Path) -> None:
     picture = svg.replace("<svg ", f'<svg width="{width:g}pt" height="{height:g}pt" ', 1)
     at = picture.index(">") + 1
     text = f'<?xml version="1.0" encoding="utf-8"?>\n{picture[:at]}{style}{picture[at:]}\n'
-    write_atomic(stem.with_name(stem.name + ".svg"), lambda path: path.write_text(text, encoding="utf-8"))
+    write_text(stem.with_name(stem.name + ".svg"), text)
     options: dict[str, Any] = {"dpi": DPI, "facecolor": SURFACE, "metadata": {"Software": GENERATOR}}
     write_atomic(stem.with_name(stem.name + ".png"), lambda path: figure.savefig(path, **options))
 
