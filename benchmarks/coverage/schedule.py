@@ -9,9 +9,10 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from benchmarks.coverage.processes import Limits, run
+from benchmarks.coverage.processes import run
 from benchmarks.coverage.registry import Entry
 from benchmarks.coverage.settings import CoverageConfig, Tool, minutes_of
+from benchmarks.processes import Limits
 from widthwise.runs import Journal
 
 __all__ = ["Task", "latest", "measure_all", "tasks_of", "versions_of"]
@@ -106,7 +107,10 @@ def _run_all(
 ) -> Iterator[tuple[Task, dict[str, Any]]]:
     """Each task with its record, in the order in which they end. Nothing keeps running when the caller stops."""
     stop = Event()
-    limits = {tool: Limits(memory_gib, minutes_of(config, tool), config.threads) for tool in {t.tool for t in tasks}}
+    limits = {
+        tool: Limits(memory_gib=memory_gib, minutes=minutes_of(config, tool), threads=config.threads)
+        for tool in {task.tool for task in tasks}
+    }
     with ThreadPoolExecutor(workers) as pool:
         futures = {pool.submit(run, _command(task), limits[task.tool], stop): task for task in tasks}
         try:

@@ -2,21 +2,18 @@
 
 import importlib.util
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 from benchmarks.peers.task import Task
 from benchmarks.peers.variants import TOOLS
+from benchmarks.processes import ROOT, Limits, run_limited
 from widthwise.errors import ConfigError
 from widthwise.runs import read_json, write_json
 
 __all__ = ["interpreters", "missing", "run"]
-
-_ROOT = Path(__file__).resolve().parents[2]
 
 
 def interpreters(given: list[str]) -> dict[str, str]:
@@ -52,26 +49,12 @@ def run(task: Task, python: str, log: Path) -> dict[str, Any]:
         python: the interpreter.
         log: file for all that it prints.
     """
-    threads = str(task.settings.threads)
-    paths = os.pathsep.join([str(_ROOT), str(_ROOT / "src")])
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    log.parent.mkdir(parents=True, exist_ok=True)
-    start = perf_counter()
-    with tempfile.TemporaryDirectory(prefix="peers-") as folder, log.open("wb") as sink:
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "src")])
+    limits = Limits(minutes=task.settings.minutes, threads=task.settings.threads)
+    with tempfile.TemporaryDirectory(prefix="peers-") as folder:
         asked, answer = Path(folder) / "task.json", Path(folder) / "answer.json"
         write_json(asked, task.to_json())
         command = [python, "-m", "benchmarks.peers.child", str(asked), str(answer), str(os.getpid())]
-        try:
-            code = subprocess.run(
-                command, env=environment, stdout=sink, stderr=subprocess.STDOUT, timeout=60 * task.settings.minutes
-            ).returncode
-            why = f"ended with code {code}"
-        except subprocess.TimeoutExpired:
-            why = f"took more than {task.settings.minutes:g} minutes"
-        value = dict(read_json(answer)) if answer.exists() else {"outcome": "failed", "why": f"{why}: {_last(log)}"}
-    return {**value, "seconds": round(perf_counter() - start, 1)}
-
-
-def _last(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1][:300] if lines else "no message"
+        ended = run_limited(command, limits, log, environment={"PYTHONPATH": paths})
+        value = dict(read_json(answer)) if answer.exists() else {"outcome": "failed", "why": ended.why}
+    return {**value, "seconds": ended.seconds}

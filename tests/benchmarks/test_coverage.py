@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -16,11 +17,12 @@ from benchmarks.coverage.build import Built, build
 from benchmarks.coverage.memory import model_bytes, peak_growth
 from benchmarks.coverage.notes import Notes
 from benchmarks.coverage.page import coverage_page
-from benchmarks.coverage.processes import Limits, run
+from benchmarks.coverage.processes import run
 from benchmarks.coverage.registry import Entry, _smallest, entries
 from benchmarks.coverage.settings import CoverageConfig
 from benchmarks.coverage.summary import INFINITE, goals_of, memory_ratio, proof, rows_of
 from benchmarks.coverage.weights import randomise
+from benchmarks.processes import Limits
 from torch import Tensor, nn
 
 from widthwise import CostModel, Subnet, trace
@@ -302,8 +304,12 @@ WRITE = 'import sys; open(sys.argv[1], \'w\').write(\'{"stage": "trace", "groups
 @pytest.mark.parametrize(
     ("code", "limits", "why"),
     [
-        (WRITE + "import time; time.sleep(60)", Limits(2.0, 0.02, 1), "more than 0.02 minutes"),
-        (WRITE + "x = bytearray(400 * 2**20); import time; time.sleep(60)", Limits(0.2, 1, 1), "more than 0.2 GiB"),
+        (WRITE + "import time; time.sleep(60)", replace(LIMITS, minutes=0.02), "more than 0.02 minutes"),
+        (
+            WRITE + "x = bytearray(400 * 2**20); import time; time.sleep(60)",
+            replace(LIMITS, memory_gib=0.2),
+            "more than 0.2 GiB",
+        ),
         (WRITE + "print('so long', file=sys.stderr); sys.exit(3)", LIMITS, "died (exit code 3): so long"),
         (WRITE + "import os; os.abort()", LIMITS, "died (signal SIGABRT): no message"),
     ],

@@ -224,7 +224,7 @@ def test_a_process_that_dies_is_a_failure_with_its_last_words(tmp_path: Path) ->
     python.chmod(0o755)
     value = run(TASK, str(python), tmp_path / "logs" / "x.txt")
     assert value["outcome"] == "failed"
-    assert value["why"] == "ended with code 3: out of luck"
+    assert value["why"] == "died (exit code 3): out of luck"
 
 
 def test_unknown_names_and_settings_are_refused() -> None:
