@@ -94,7 +94,7 @@ class Command:
     """Folder of the page and its figures."""
 
 
-Parts = Mapping[str, Callable[[Any, Records], None]]
+Parts = Mapping[str, Callable[[Any], None]]
 """Each is given what the experiment's `make` returns."""
 
 
@@ -103,7 +103,7 @@ def run_parts(
     about: str,
     settings: Mapping[str, Callable[[], Any]],
     parts: Parts,
-    make: Callable[[Any, ImageData, Command], Any],
+    make: Callable[[Any, ImageData, Command, Records], Any],
     write: Callable[[Path, Path], Path],
     arguments: list[str] | None = None,
 ) -> Path:
@@ -114,7 +114,7 @@ def run_parts(
         about: what it does.
         settings: by name; each has an ``identity`` and ``threads``.
         parts: by name.
-        make: from settings, data and command to what the parts share.
+        make: from settings, data, command and records to what the parts share.
         write: the page, from the run folder into another.
         arguments: of the command line; the process's own if not given.
     """
@@ -129,10 +129,10 @@ def run_parts(
     torch.set_num_threads(chosen.threads)
     weights = {} if command.weights is None else {"weights": str(command.weights)}
     with RunFolder.open(command.out, {**chosen.identity(), **weights, "images": sizes_of(data)}) as folder:
-        shared, records = make(chosen, data, command), Records(folder.journal, say)
+        shared = make(chosen, data, command, Records(folder.journal, say))
         for part in parts if command.part == "all" else [command.part]:
             say(f"== {part}")
-            parts[part](shared, records)
+            parts[part](shared)
             path = write(command.out, command.docs)
             say(f"written to {path}")
     return path

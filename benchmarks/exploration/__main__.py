@@ -6,7 +6,7 @@ measured, and what was predicted, is said in ``docs/exploration.md``.
 
 from pathlib import Path
 
-from benchmarks.experiments import Command, run_parts
+from benchmarks.experiments import Command, Records, run_parts
 from benchmarks.exploration.arms import Bench
 from benchmarks.exploration.page import write
 from benchmarks.exploration.parts import PARTS
@@ -21,8 +21,8 @@ def main(arguments: list[str] | None = None) -> Path:
     return run_parts("exploration", str(__doc__), SETTINGS, PARTS, _bench, write, arguments)
 
 
-def _bench(settings: ExplorationBenchSettings, data: ImageData, command: Command) -> Bench:
-    return Bench(settings, data, command.weights, command.out)
+def _bench(settings: ExplorationBenchSettings, data: ImageData, command: Command, records: Records) -> Bench:
+    return Bench(settings, data, command.weights, command.out, records)
 
 
 if __name__ == "__main__":

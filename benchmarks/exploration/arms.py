@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.experiments import Value, fresh_network
+from benchmarks.experiments import Records, Value, fresh_network
 from benchmarks.exploration.settings import ExplorationBenchSettings
 from widthwise import (
     Budget,
@@ -44,6 +44,7 @@ class Bench:
     weights: Path | None
     out: Path
     """Folder of the experiment; searches have logs in ``searches``."""
+    records: Records
 
     @cached_property
     def model(self) -> nn.Module:

@@ -4,45 +4,45 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from benchmarks.clock import PassClock
-from benchmarks.experiments import Records, Value
+from benchmarks.experiments import Value
 from benchmarks.exploration.arms import ABLATIONS, ARMS, Bench
 from widthwise.runs import Journal
 
 __all__ = ["PARTS"]
 
 
-def result(bench: Bench, records: Records) -> None:
+def result(bench: Bench) -> None:
     """The method beside a random search of the same cost, FNNP, and L1 at uniform width."""
     for seed in bench.settings.seeds:
         for budget in bench.settings.budgets:
-            _chosen(bench, records, ARMS, budget, seed)
+            _chosen(bench, ARMS, budget, seed)
 
 
-def ablation(bench: Bench, records: Records) -> None:
+def ablation(bench: Bench) -> None:
     """Without exploration and with less of it (table 3), with global statistics, without the surrogate."""
     for seed in bench.settings.seeds:
-        _chosen(bench, records, ABLATIONS, bench.settings.budgets[0], seed)
+        _chosen(bench, ABLATIONS, bench.settings.budgets[0], seed)
 
 
-def _chosen(bench: Bench, records: Records, arms: Mapping[str, Callable], budget: float, seed: int) -> None:  # type: ignore[type-arg]
+def _chosen(bench: Bench, arms: Mapping[str, Callable], budget: float, seed: int) -> None:  # type: ignore[type-arg]
     for name, arm in arms.items():
         key = f"{name}/{budget}/{seed}"
-        found = records.once(
+        found = bench.records.once(
             f"found/{key}",
             lambda n=name, a=arm: bench.found(n, budget, seed, a(bench, seed)),  # type: ignore[misc]
         )
-        records.once(
+        bench.records.once(
             f"tuned/{key}",
             lambda k=key, f=found: bench.tuned(bench.subnet(f["kept"]), k, seed),  # type: ignore[misc]
         )
 
 
-def cost(bench: Bench, records: Records) -> None:
+def cost(bench: Bench) -> None:
     """Evaluations per second, and the share of the time in forward passes; run nothing beside it."""
 
     def measured() -> Value:
         method = replace(bench.settings.method, epochs=1)
-        path = bench.out / "searches" / f"cost-{len(records.journal.events)}.jsonl"
+        path = bench.out / "searches" / f"cost-{len(bench.records.journal.events)}.jsonl"
         with Journal.open(path) as log:
             task = bench.task(bench.settings.budgets[-1], log)
             with PassClock() as clock:
@@ -50,8 +50,8 @@ def cost(bench: Bench, records: Records) -> None:
             samples = sum(len(event["losses"]) for event in log.events if event["event"] == "samples")
         return {"outside": clock.outside, "forward": clock.forward, "seconds": clock.whole, "samples": samples}
 
-    records.once("cost", measured)
+    bench.records.once("cost", measured)
 
 
-PARTS: dict[str, Callable[[Bench, Records], None]] = {"cost": cost, "result": result, "ablation": ablation}
+PARTS: dict[str, Callable[[Bench], None]] = {"cost": cost, "result": result, "ablation": ablation}
 """In the order of what they are worth."""

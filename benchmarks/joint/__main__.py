@@ -6,7 +6,7 @@ measured, and what was predicted, is said in ``docs/joint.md``.
 
 from pathlib import Path
 
-from benchmarks.experiments import Command, run_parts
+from benchmarks.experiments import Command, Records, run_parts
 from benchmarks.joint.arms import Bench
 from benchmarks.joint.page import write
 from benchmarks.joint.parts import PARTS
@@ -21,8 +21,8 @@ def main(arguments: list[str] | None = None) -> Path:
     return run_parts("joint", str(__doc__), SETTINGS, PARTS, _bench, write, arguments)
 
 
-def _bench(settings: JointSettings, data: ImageData, command: Command) -> Bench:
-    return Bench(settings, data, command.out)
+def _bench(settings: JointSettings, data: ImageData, command: Command, records: Records) -> Bench:
+    return Bench(settings, data, command.out, records)
 
 
 if __name__ == "__main__":

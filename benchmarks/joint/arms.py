@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from benchmarks.experiments import Value, fresh_network
+from benchmarks.experiments import Records, Value, fresh_network
 from benchmarks.joint.settings import JointSettings
 from widthwise import Budget, CostModel, WidthSpace, accuracy, compress, materialize, trace
 from widthwise.data import ImageData, JoinedSplit
@@ -31,6 +31,7 @@ class Bench:
     data: ImageData
     out: Path
     """Folder of the experiment; each run has one of its own inside."""
+    records: Records
 
     def network(self, seed: int) -> nn.Module:
         """The full network with fresh weights."""

@@ -7,7 +7,7 @@ from statistics import fmean
 import torch
 
 from benchmarks.clock import PassClock
-from benchmarks.experiments import Records, Value, fresh_network
+from benchmarks.experiments import Value, fresh_network
 from benchmarks.joint.arms import ARMS, Bench
 from benchmarks.joint.weights import filter_weights
 from widthwise import CostModel, WidthSpace, trace
@@ -22,28 +22,28 @@ UNIFORM = "uniform, same time"
 PLACEMENTS: tuple[Placement, ...] = ("consumers", "filters")
 
 
-def result(bench: Bench, records: Records) -> None:
+def result(bench: Bench) -> None:
     """The method beside its ablations and what one would do instead."""
     for seed in bench.settings.seeds:
         for name, run in ARMS.items():
-            records.once(f"{name}/{seed}", lambda run=run, seed=seed: run(bench, seed))  # type: ignore[misc]
-        epochs = records.once(f"epochs/{seed}", lambda: _epochs(bench, records))["epochs"]
-        records.once(f"{UNIFORM}/{seed}", lambda s=seed, e=epochs: bench.uniform(s, e))  # type: ignore[misc]
+            bench.records.once(f"{name}/{seed}", lambda run=run, seed=seed: run(bench, seed))  # type: ignore[misc]
+        epochs = bench.records.once(f"epochs/{seed}", lambda: _epochs(bench))["epochs"]
+        bench.records.once(f"{UNIFORM}/{seed}", lambda s=seed, e=epochs: bench.uniform(s, e))  # type: ignore[misc]
 
 
-def _epochs(bench: Bench, records: Records) -> Value:
+def _epochs(bench: Bench) -> Value:
     """As many as take the time of the joint runs so far."""
-    runs = [value for key, value in records.results.items() if key.startswith("joint/")]
+    runs = [value for key, value in bench.records.results.items() if key.startswith("joint/")]
     whole = [value["seconds"] for value in runs if not value["cut"]] or [value["seconds"] for value in runs]
     each = bench.seconds_per_epoch()
     return {"epochs": max(1, round(fmean(whole) / each)), "of": each}
 
 
-def noise(bench: Bench, records: Records) -> None:
+def noise(bench: Bench) -> None:
     """What random thresholds and noise of some scale keep of a network, with weights as they are drawn."""
     for name in bench.settings.noise_networks:
         for scale in bench.settings.noise_scales:
-            records.once(f"noise/{name}/{scale}", lambda n=name, s=scale: _kept(bench, n, s))  # type: ignore[misc]
+            bench.records.once(f"noise/{name}/{scale}", lambda n=name, s=scale: _kept(bench, n, s))  # type: ignore[misc]
 
 
 def _kept(bench: Bench, name: str, scale: float) -> Value:
@@ -58,14 +58,14 @@ def _kept(bench: Bench, name: str, scale: float) -> Value:
     return {"mean": fmean(shares), "low": min(shares), "high": max(shares)}
 
 
-def weights(bench: Bench, records: Records) -> None:
+def weights(bench: Bench) -> None:
     """alpha's gradient, its spread, and whether it tells which channels matter, for both placements."""
     for seed in bench.settings.weights_seeds:
         for where in PLACEMENTS:
-            records.once(f"weights/{where}/{seed}", lambda w=where, s=seed: filter_weights(bench, w, s))  # type: ignore[misc]
+            bench.records.once(f"weights/{where}/{seed}", lambda w=where, s=seed: filter_weights(bench, w, s))  # type: ignore[misc]
 
 
-def share(bench: Bench, records: Records) -> None:
+def share(bench: Bench) -> None:
     """The share of a run outside forward and backward passes; run nothing beside it."""
 
     def measured() -> Value:
@@ -75,15 +75,15 @@ def share(bench: Bench, records: Records) -> None:
         base = bench.settings.joint
         rounds = replace(base.rounds, rounds=2, network=brief(base.rounds.network), weights=brief(base.rounds.weights))
         method = replace(base, coarse=brief(base.coarse), rounds=rounds)
-        short = Bench(replace(bench.settings, finetune=brief(bench.settings.finetune)), bench.data, bench.out)
+        short = replace(bench, settings=replace(bench.settings, finetune=brief(bench.settings.finetune)))
         with PassClock() as clock:
-            short.compressed(f"share-{len(records.journal.events)}", method, 0)
+            short.compressed(f"share-{len(bench.records.journal.events)}", method, 0)
         return {"outside": clock.outside, "forward": clock.forward, "backward": clock.backward, "seconds": clock.whole}
 
-    records.once("share", measured)
+    bench.records.once("share", measured)
 
 
-PARTS: dict[str, Callable[[Bench, Records], None]] = {
+PARTS: dict[str, Callable[[Bench], None]] = {
     "share": share,
     "noise": noise,
     "weights": weights,

@@ -117,11 +117,11 @@ def cost(lab: Lab) -> None:
         for precision in s.cost_precisions:
             key = f"{name}/{pixels}/{batch}/{precision}"
             start = partial(Subject.build, name, pixels, batch, precision)
-            lab.once(f"cost/step/{key}", lambda start=start: step_times(start(), s.cost_rounds))  # type: ignore[misc]
+            lab.records.once(f"cost/step/{key}", lambda start=start: step_times(start(), s.cost_rounds))  # type: ignore[misc]
             for images in s.cost_gene_images:
                 more = partial(Subject.build, name, pixels, images, precision)
                 compute = partial(_genes, more, s.cost_genes)
-                lab.once(f"cost/genes/{name}/{pixels}/{images}/{precision}", compute)
+                lab.records.once(f"cost/genes/{name}/{pixels}/{images}/{precision}", compute)
 
 
 def step_times(subject: Subject, rounds: int) -> dict[str, Any]:

@@ -1,20 +1,20 @@
-"""The folder of the experiment: a journal with one record per finished job, checkpoints, and the searches' own logs."""
+"""What the parts share: jobs on workers, with a record for each that is finished, and the searches' own logs."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from benchmarks.experiments import Records, Value, sizes_of
+from benchmarks.experiments import Records, Value
 from benchmarks.stagewise.bench import Bench
 from benchmarks.stagewise.jobs import Job, Worker
 from benchmarks.stagewise.settings import StagewiseSettings
 from widthwise.data import ImageData
 from widthwise.parallel import workers
-from widthwise.runs import Journal, RunFolder
+from widthwise.runs import Journal
 
-__all__ = ["Lab", "opened"]
+__all__ = ["Lab"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,36 +34,27 @@ class Recruit:
         return Worker(Bench(self.settings, self.data, self.out, self.settings.model))
 
 
-class Lab(Records):
+class Lab:
     """Runs jobs on workers, writes down what they find at once, and runs none twice."""
 
-    def __init__(
-        self, settings: StagewiseSettings, data: ImageData, out: Path, journal: Journal, say: Callable[[str], None]
-    ) -> None:
-        super().__init__(journal, say)
-        self.settings, self.data, self.out = settings, data, out
+    def __init__(self, settings: StagewiseSettings, data: ImageData, out: Path, records: Records) -> None:
+        self.settings, self.data, self.out, self.records = settings, data, out, records
         self._recruit = Recruit(settings, data, out)
         alone = settings.workers == 0
         self.bench = self._recruit().bench if alone else Bench(settings, data, out, settings.model)
 
     def run(self, jobs: Sequence[Job]) -> list[Value]:
         """The value of each job; those without a record are done side by side, in this order."""
-        left = list({job.key: job for job in jobs if job.key not in self.results}.values())
+        known = self.records.results
+        left = list({job.key: job for job in jobs if job.key not in known}.values())
         if left:
             with workers(self.bench.parallel(), self._recruit) as pool:
                 for done, (position, value) in enumerate(pool.map(left), 1):
-                    self.record(left[position].key, value, f"{done}/{len(left)} ")
-        return [self.results[job.key] for job in jobs]
+                    self.records.record(left[position].key, value, f"{done}/{len(left)} ")
+        return [known[job.key] for job in jobs]
 
     @contextmanager
     def searching(self, name: str) -> Iterator[Journal]:
         """The log of one search, from which it goes on."""
         with Journal.open(self.out / "searches" / f"{name}.jsonl") as journal:
             yield journal
-
-
-@contextmanager
-def opened(settings: StagewiseSettings, data: ImageData, out: Path, say: Callable[[str], None]) -> Iterator[Lab]:
-    """The experiment in its folder, which holds one configuration and goes on where it was cut."""
-    with RunFolder.open(out, {**settings.identity(), "images": sizes_of(data)}) as folder:
-        yield Lab(settings, data, out, folder.journal, say)

@@ -35,7 +35,7 @@ def ranking(lab: Lab) -> None:
     s = lab.settings
     mixed, fixed = mixed_networks(lab), fixed_networks(lab)
     drawn = {"mixed": list(map(list, mixed)), "fixed": list(map(list, fixed))}
-    lab.once(f"networks/{len(mixed)}/{len(fixed)}", lambda: drawn)
+    lab.records.once(f"networks/{len(mixed)}/{len(fixed)}", lambda: drawn)
     lab.run([Train(name) for name in SUPERNETS])
     lab.run([Judge(proxy, widths) for proxy in PROXIES for widths in (*mixed, *fixed)])
     first: list[Job] = [Scratch(widths, 0) for widths in (*fixed, *mixed)]
@@ -78,7 +78,7 @@ def result(lab: Lab) -> None:
     reached = {widths: fmean(next(tuned)["val"] for _ in s.seeds) for widths in finalists}
     networks["fnnp"] = max(finalists, key=lambda widths: reached[widths])
     found = {name: list(widths) for name, widths in networks.items()}
-    lab.once(f"result/{len(s.seeds)}", lambda: {"networks": found, "seeds": list(s.seeds)})
+    lab.records.once(f"result/{len(s.seeds)}", lambda: {"networks": found, "seeds": list(s.seeds)})
     lab.run([Scratch(widths, seed) for seed in s.seeds for widths in networks.values()])
 
 
@@ -90,7 +90,7 @@ def winner(lab: Lab, variant: str) -> Key:
             found = lab.bench.method(variant).search(lab.bench.stagewise_task(variant, log))
         return {"widths": found.trials[0].widths.tolist(), "score": found.trials[0].score}
 
-    return tuple(lab.once(f"winner/{variant}", search)["widths"])
+    return tuple(lab.records.once(f"winner/{variant}", search)["widths"])
 
 
 def _fnnp(lab: Lab) -> list[Key]:
@@ -104,7 +104,7 @@ def _fnnp(lab: Lab) -> list[Key]:
         graph = lab.bench.full_task.graph
         return {"finalists": [graph.widths(subnet).tolist() for subnet in found.finalists]}
 
-    return [tuple(widths) for widths in lab.once("fnnp", search)["finalists"]]
+    return [tuple(widths) for widths in lab.records.once("fnnp", search)["finalists"]]
 
 
 def division(lab: Lab) -> None:
@@ -112,8 +112,8 @@ def division(lab: Lab) -> None:
     lab.run([Train("stagewise-inplace")])
     for seed in lab.settings.division_seeds:
         for how in DIVISIONS:
-            if f"division/{how}/{seed}" not in lab.results:
-                lab.record(f"division/{how}/{seed}", _divided(lab, how, seed))
+            if f"division/{how}/{seed}" not in lab.records.results:
+                lab.records.record(f"division/{how}/{seed}", _divided(lab, how, seed))
 
 
 def _divided(lab: Lab, how: How, seed: int) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def teachers(lab: Lab) -> None:
     lab.run([Train(f"stagewise-{variant}") for variant in ("pretrained", "other", "no-small")])
     found = {variant: winner(lab, variant) for variant in ("inplace", "pretrained", "other", "no-small")}
     networks = {variant: list(widths) for variant, widths in found.items()}
-    lab.once(f"teachers/{len(s.teacher_seeds)}", lambda: {"networks": networks, "seeds": list(s.teacher_seeds)})
+    lab.records.once(f"teachers/{len(s.teacher_seeds)}", lambda: {"networks": networks, "seeds": list(s.teacher_seeds)})
     lab.run([Scratch(widths, seed) for widths in found.values() for seed in s.teacher_seeds])
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmarks.experiments import Records
 from benchmarks.stagewise.__main__ import main
 from benchmarks.stagewise.cost import Subject, gene_times, work_ratio
 from benchmarks.stagewise.jobs import Scratch, text
-from benchmarks.stagewise.lab import Lab, opened
+from benchmarks.stagewise.lab import Lab
 from benchmarks.stagewise.parts import fixed_networks, mixed_networks
 from benchmarks.stagewise.settings import SETTINGS, accelerator, cpu, tiny
 from benchmarks.stagewise.summary import NETWORKS, ceiling, interval, summarise
@@ -18,7 +19,7 @@ from benchmarks.stagewise.summary import NETWORKS, ceiling, interval, summarise
 from widthwise import CostModel, load_data
 from widthwise.errors import ConfigError, RunMismatch
 from widthwise.evaluate import kendall
-from widthwise.runs import read_events
+from widthwise.runs import Journal, read_events
 
 
 def silent(_: str) -> None:
@@ -69,10 +70,10 @@ def test_no_job_is_done_twice_and_a_cut_journal_goes_on(run: Path, tmp_path: Pat
             assert told == {k: v for k, v in whole[key].items() if k != "seconds"}, key
 
 
-def test_the_folder_belongs_to_its_settings(run: Path) -> None:
-    other = replace(tiny(), seed=1)
-    with pytest.raises(RunMismatch), opened(other, load_data("digits"), run, silent):
-        pass
+def test_the_folder_belongs_to_its_settings(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SETTINGS, "tiny", lambda: replace(tiny(), seed=1))
+    with pytest.raises(RunMismatch):
+        main(["result", "--settings", "tiny", "--out", str(run)])
 
 
 def test_the_records_hold_what_the_page_says(run: Path) -> None:
@@ -95,8 +96,9 @@ def test_the_records_hold_what_the_page_says(run: Path) -> None:
 
 
 def lab(folder: Path, **change: object) -> Lab:
-    with opened(replace(tiny(), **change), load_data("digits"), folder, silent) as made:  # type: ignore[arg-type]
-        return made
+    settings = replace(tiny(), **change)  # type: ignore[arg-type]
+    with Journal.open(folder / "journal.jsonl") as journal:
+        return Lab(settings, load_data("digits"), folder, Records(journal, silent))
 
 
 def test_networks_are_different_non_uniform_and_on_their_budgets(tmp_path: Path) -> None:
@@ -118,7 +120,8 @@ def test_networks_are_different_non_uniform_and_on_their_budgets(tmp_path: Path)
 
 def test_workers_find_what_one_process_finds(run: Path, tmp_path: Path) -> None:
     job = Scratch(fixed_networks(lab(tmp_path / "a"))[0], 0)
-    with opened(replace(tiny(), workers=1), load_data("digits"), tmp_path / "b", silent) as made:
+    with Journal.open(tmp_path / "b" / "journal.jsonl") as journal:
+        made = Lab(replace(tiny(), workers=1), load_data("digits"), tmp_path / "b", Records(journal, silent))
         (value,) = made.run([job])
     expected = results(run)[job.key]
     assert {k: v for k, v in value.items() if k != "seconds"} == {k: v for k, v in expected.items() if k != "seconds"}
