@@ -124,7 +124,7 @@ def evaluate(run: Path, data: str | None = None, data_options: DataConfig | None
     images = load_data(source, **asdict(data_options or (DataConfig() if saved is None else saved.data_options)))
     small = load(run)
     graph = trace(small, images.example())
-    figures = measure(small, graph.subnet(), CostModel(graph), images)
+    (figures,) = measure([(small, graph.subnet())], CostModel(graph), images)
     before = Figures.from_json(read_json(paths.result_path)["before"])
     Console().print(comparison_table({"before": before, "after": figures}))
 

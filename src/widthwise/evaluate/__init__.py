@@ -1,7 +1,8 @@
-"""How good a sub-network is: adaptive batch norm, accuracy, and how well one evaluator predicts another."""
+"""How good and how fast a sub-network is: adaptive batch norm, accuracy, latency, and how well one proxy predicts."""
 
 from widthwise.evaluate.accuracy import Score, accuracy, score
 from widthwise.evaluate.calibrate import CalibrationResult, adaptive_bn
+from widthwise.evaluate.latency import latencies
 from widthwise.evaluate.modes import Precision
 from widthwise.evaluate.ranking import Correlation, Estimate, correlation, kendall, pearson, phi, spearman
 
@@ -15,6 +16,7 @@ __all__ = [
     "adaptive_bn",
     "correlation",
     "kendall",
+    "latencies",
     "pearson",
     "phi",
     "score",

@@ -1,6 +1,7 @@
 """``compress``: from a model, data and a budget to a smaller, trained network in a run folder."""
 
 import hashlib
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -12,10 +13,9 @@ from torch import nn
 
 from widthwise.channels import ChannelGraph, Subnet
 from widthwise.cost import Budget, CostModel, Limits
-from widthwise.cost.latency import measure_latency
 from widthwise.data import DataSource, ImageData, Split, at_most, load_data
 from widthwise.errors import InvalidBudget, NothingToPrune
-from widthwise.evaluate import accuracy, adaptive_bn
+from widthwise.evaluate import accuracy, adaptive_bn, latencies
 from widthwise.evaluate.modes import evaluating, logits_of, placement
 from widthwise.methods.base import Found, Method, Task, Trainer
 from widthwise.methods.evaluators import CALIBRATION_BATCH, search_device
@@ -117,10 +117,8 @@ def compress(
             small, subnet = _best_of(found, model, graph, finetune, trainer)
         save(path, small, graph, subnet, builder=builder)
         with phases.phase("measure"):
-            metrics = {
-                "before": measure(found.parent or model, graph.subnet(), cost, images),
-                "after": measure(small, subnet, cost, images),
-            }
+            before, after = measure([(found.parent or model, graph.subnet()), (small, subnet)], cost, images)
+        metrics = {"before": before, "after": after}
         result = Result(small.eval(), subnet, graph, metrics, found.trials, Path(run) if run is not None else None)
         write_result(result, path, cost)
         phases.finish()
@@ -153,17 +151,26 @@ def _calibrate(small: nn.Module, train: Split, seed: int) -> None:
     adaptive_bn(small, at_most(train, CALIBRATION_IMAGES, seed).batches(CALIBRATION_BATCH))
 
 
-def measure(model: nn.Module, subnet: Subnet, cost: CostModel, images: ImageData) -> Figures:
-    """The figures of one network. Looks at the test images: for final numbers only."""
-    with torch.no_grad():
-        latency = {batch: measure_latency(model, images.example(batch)) for batch in LATENCY_BATCHES}
-    return Figures(
-        macs=cost.macs(subnet),
-        params=cost.params(subnet),
-        val_accuracy=accuracy(model, images.val),
-        test_accuracy=accuracy(model, images.test) if images.test is not None else None,
-        latency_ms=latency,
-    )
+def measure(networks: Sequence[tuple[nn.Module, Subnet]], cost: CostModel, images: ImageData) -> list[Figures]:
+    """The figures of each network. Looks at the test images: for final numbers only.
+
+    Args:
+        networks: each with what is left of the channels of the full network.
+        cost: of the full network.
+        images: the data.
+    """
+    models = [model for model, _ in networks]
+    times = {batch: latencies(models, images.example(batch)) for batch in LATENCY_BATCHES}
+    return [
+        Figures(
+            macs=cost.macs(subnet),
+            params=cost.params(subnet),
+            val_accuracy=accuracy(model, images.val),
+            test_accuracy=accuracy(model, images.test) if images.test is not None else None,
+            latency_ms={batch: found[place] for batch, found in times.items()},
+        )
+        for place, (model, subnet) in enumerate(networks)
+    ]
 
 
 def _check_outputs(model: nn.Module, images: ImageData) -> None:
