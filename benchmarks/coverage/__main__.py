@@ -50,7 +50,7 @@ def write(tasks: Sequence[Task], records: dict[str, dict[str, Any]], config: Cov
     lines = ",\n".join(json.dumps(_short(record), separators=(",", ":"), sort_keys=True) for record in ordered)
     write_atomic(raw, lambda temporary: temporary.write_text(f"[\n{lines}\n]\n", encoding="utf-8"))
     link = os.path.relpath(raw, page.parent)
-    return write_page(page, coverage_page(ordered, environment, COMMAND, link))
+    return write_page(page, coverage_page(ordered, environment, COMMAND, link, config.remark))
 
 
 def _missing(task: Task) -> dict[str, Any]:

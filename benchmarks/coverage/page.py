@@ -34,7 +34,9 @@ _KINDS = {
 }
 
 
-def coverage_page(records: Sequence[Record], environment: Mapping[str, Any], command: str, raw: str) -> str:
+def coverage_page(
+    records: Sequence[Record], environment: Mapping[str, Any], command: str, raw: str, remark: str = ""
+) -> str:
     """The whole page as Markdown.
 
     Args:
@@ -42,10 +44,11 @@ def coverage_page(records: Sequence[Record], environment: Mapping[str, Any], com
         environment: from ``widthwise.runs.describe_environment``, of the machine that measured.
         command: that measures everything again.
         raw: path of the raw results, from the page's folder.
+        remark: on how this run was made.
     """
     rows = rows_of(records)
     goals = goals_of(rows)
-    tables = [_goals(goals, rows), _worked(rows), _misses(goals)]
+    tables = [_goals(goals, rows, remark), _worked(rows), _misses(goals)]
     for kind, title in _KINDS.items():
         part = [row for row in rows if row.kind == kind]
         if part:
@@ -72,9 +75,11 @@ def _facts(environment: Mapping[str, Any], records: Sequence[Record]) -> dict[st
     }
 
 
-def _goals(goals: Sequence[Goal], rows: Sequence[Row]) -> Table:
+def _goals(goals: Sequence[Goal], rows: Sequence[Row], remark: str) -> Table:
     cells = tuple((g.text, g.found, "yes" if g.held else "**no**") for g in goals)
-    return Table("Goals", ("goal", "reached by", "held"), cells, " ".join([_limits(rows), *_beside(rows)]))
+    return Table(
+        "Goals", ("goal", "reached by", "held"), cells, " ".join([_limits(rows), *_beside(rows), remark]).strip()
+    )
 
 
 def _limits(rows: Sequence[Row]) -> str:

@@ -34,6 +34,8 @@ class CoverageConfig:
     """Time limit of one network with a peer."""
     render: bool = False
     """Write the page from the journal and measure nothing."""
+    remark: str = ""
+    """For the page, on how the run was made: what else the machine did meanwhile."""
     work: Path = _ROOT / "runs" / "coverage"
     """Folder of the journal (ignored by git)."""
     page: Path = _ROOT / "docs" / "coverage.md"
