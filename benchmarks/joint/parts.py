@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.clock import PassClock
 from benchmarks.experiments import Value, fresh_network
-from benchmarks.joint.arms import ARMS, Bench
+from benchmarks.joint.arms import ARMS, LITERAL, Bench
 from benchmarks.joint.weights import filter_weights
 from widthwise import CostModel, WidthSpace, trace
 from widthwise.joint import THRESHOLDS, FilterWeights, MassSampler, Placement
@@ -29,6 +29,9 @@ def result(bench: Bench) -> None:
             bench.records.once(f"{name}/{seed}", lambda run=run, seed=seed: run(bench, seed))  # type: ignore[misc]
         epochs = bench.records.once(f"epochs/{seed}", lambda: _epochs(bench))["epochs"]
         bench.records.once(f"{UNIFORM}/{seed}", lambda s=seed, e=epochs: bench.uniform(s, e))  # type: ignore[misc]
+    for seed in bench.settings.literal_seeds:
+        for name, run in LITERAL.items():
+            bench.records.once(f"{name}/{seed}", lambda run=run, seed=seed: run(bench, seed))  # type: ignore[misc]
 
 
 def _epochs(bench: Bench) -> Value:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from benchmarks.clock import PassClock
 from benchmarks.joint.__main__ import main
-from benchmarks.joint.arms import ARMS
+from benchmarks.joint.arms import ARMS, LITERAL
 from benchmarks.joint.parts import UNIFORM
 from benchmarks.joint.settings import SETTINGS, tiny
 from torch import nn
@@ -24,7 +24,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_result_is_on_the_page_and_none_is_computed_twice(run: Path) -> None:
     page = (run / "docs" / "joint_digits_net.md").read_text(encoding="utf-8")
-    for name in (*ARMS, UNIFORM):
+    for name in (*ARMS, *LITERAL, UNIFORM):
         assert f"| {name} |" in page
     for title in ("Filter weights by placement", "What noise leaves", "Time outside", "Predicted before the run"):
         assert title in page
@@ -38,7 +38,8 @@ def test_every_result_is_on_the_page_and_none_is_computed_twice(run: Path) -> No
 def test_every_network_meets_the_budget_and_little_is_left_of_it(run: Path) -> None:
     events = read_events(run / "run" / "journal.jsonl")
     networks = {e["key"]: e["value"]["macs"] for e in events if "test" in e["value"]}
-    assert set(networks) == {f"{name}/{seed}" for name in (*ARMS, UNIFORM) for seed in tiny().seeds}
+    expected = {f"{name}/{seed}" for name in (*ARMS, UNIFORM) for seed in tiny().seeds}
+    assert set(networks) == expected | {f"{name}/{seed}" for name in LITERAL for seed in tiny().literal_seeds}
     result = read_json(run / "run" / "runs" / "joint-0" / "result.json")
     limit = tiny().budget * result["before"]["macs"]
     assert all(0.95 * limit <= macs <= limit for macs in networks.values()), networks
