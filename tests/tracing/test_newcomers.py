@@ -12,10 +12,11 @@ from torch.nn import functional as F
 import widthwise
 from oracle import check_cost, check_subnet
 from widthwise import Subnet
-from widthwise.channels import ChannelGraph
+from widthwise.channels import ChannelGraph, Reason
 from widthwise.errors import ConfigError, UntraceableModel
 from widthwise.report import explain
 from widthwise.tracing import RULES
+from widthwise.tracing.compare import Comparison
 from widthwise.tracing.trace import modules_named
 
 IMAGE = torch.randn(2, 3, 12, 12)
@@ -365,3 +366,45 @@ def test_an_attribute_that_shapes_what_runs_follows_even_where_the_numbers_do_no
     model = nn.Sequential(nn.Linear(5, 8), TwoHeads(), nn.Linear(8, 3))
     graph = widthwise.trace(model, torch.randn(2, 7, 5))
     assert ("1", "num_heads") in {(size.module, size.attribute) for size in graph.sizes}
+
+
+class TalkingHeads(nn.Module):
+    """One attribute for two kinds of heads: those of the queries could go alone, were it not for the values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_heads = 4
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.q, self.k, self.v = nn.Conv2d(8, 16, 1), nn.Conv2d(8, 16, 1), nn.Conv2d(8, 32, 1)
+        self.talk, self.back = nn.Conv2d(4, 6, 1), nn.Conv2d(6, 4, 1)
+        self.out = nn.Conv2d(32, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        size = x.shape[2] * x.shape[3]
+        q, k, v = (layer(x).reshape(len(x), self.num_heads, -1, size) for layer in (self.q, self.k, self.v))
+        attention = self.back(self.talk(q.transpose(2, 3) @ k).softmax(3))
+        y = (attention @ v.transpose(2, 3)).transpose(2, 3)
+        return self.out(y.reshape(len(x), 32, *x.shape[2:])).mean((2, 3))
+
+
+@pytest.mark.parametrize("coarse", ["", "by module", "throughout"])
+def test_a_crash_is_no_rounding_once_double_precision_was_needed(coarse: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once double precision had been needed, a crash passed for a forward that cannot run in it."""
+    failure, calls = Comparison.failure, 0
+
+    def needing_double(self: Comparison, subnet: Subnet) -> Reason | None:
+        nonlocal calls
+        calls += 1
+        if calls > 2:  # within the search for what was wrong with the first sub-network
+            self.probe.coarse = coarse  # type: ignore[assignment]
+        return failure(self, subnet)
+
+    monkeypatch.setattr(Comparison, "failure", needing_double)
+    torch.manual_seed(0)
+    model, image = TalkingHeads().eval(), torch.randn(2, 3, 6, 6)
+    graph = widthwise.trace(model, image)
+    assert {group.name for group in graph.prunable} == {"stem", "talk"}
+    for width in (1, 3):
+        widths = torch.tensor([width, width])
+        assert_exact(model, graph, graph.subnet(widths=widths, importance="random"), image)

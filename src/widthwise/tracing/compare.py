@@ -85,7 +85,7 @@ class Comparison:
         trains = self.probe.trains and (self.copied or self.probe.branches)
         try:
             if self.probe.coarse and not trains:
-                worst = self._in_double(subnet, self.probe.tolerance)
+                worst = self._as_before(subnet)
             else:
                 worst = self._difference(subnet, trains=trains)
                 if worst > self.probe.tolerance > DOUBLE:  # rounding, or a choice (the best of boxes) made otherwise?
@@ -127,6 +127,19 @@ class Comparison:
                 if self._difference(subnet) <= DOUBLE:
                     self.probe.coarse = "by module"
                     return 0.0
+        return self._throughout(subnet, worst)
+
+    def _as_before(self, subnet: Subnet) -> float:
+        """The difference in the double precision that has run before: an error is now one of the small network."""
+        if self.probe.coarse == "by module":
+            with self.probe.in_double(by_module=True):
+                worst = self._difference(subnet)
+            return worst if worst <= DOUBLE else self._throughout(subnet, worst)
+        with self.probe.in_double(by_module=False):
+            return self._difference(subnet)
+
+    def _throughout(self, subnet: Subnet, worst: float) -> float:
+        """The difference with everything in double precision, for a small network that runs in another."""
         try:
             with self.probe.in_double(by_module=False):
                 exact = self._difference(subnet)

@@ -42,18 +42,20 @@ COPIES = 1
 """In so many of them the small network is one of its own, as delivered."""
 
 
-def _kept(group: Group, cut: Cut, generator: torch.Generator) -> Tensor:
+def _kept(group: Group, cut: Cut, seed: int) -> Tensor:
     """bool [width]: what a cut leaves of a group.
 
     Of two channels one is kept and one is not at some time: always where they stand within one run of six or in
-    different halves of the group, and in five of six cases elsewhere.
+    different halves of the group, and in five of six cases elsewhere. What is drawn hangs on the group and the seed
+    alone: a group loses the same channels whichever others are cut beside it, so that a search ends where it began.
     """
-    places = torch.arange(group.width)
+    places, name = torch.arange(group.width), crc32(group.name.encode())
     if isinstance(cut, int):
-        numbers = torch.Generator().manual_seed(crc32(group.name.encode()))
+        numbers = torch.Generator().manual_seed(name)
         code = CODES[torch.rand(group.width // 6 + 1, 6, generator=numbers).argsort(1)].flatten()[: group.width]
         some = code >> cut & 1 == 1
         return some if bool(some.any()) and not bool(some.all()) else places == int(code.argmax())
+    generator = torch.Generator().manual_seed(name + seed)
     chosen = places == int(torch.randint(group.width, (), generator=generator))
     without = ~chosen if group.width > 2 else torch.ones_like(chosen)  # of two channels one is left often enough
     return {"front gone": places >= group.width // 2, "one gone": without, "one left": chosen}[cut]
@@ -85,9 +87,8 @@ class _Round:
     def subnet(self, groups: list[Group]) -> Subnet:
         """Remove part of each of these groups, as it is its turn; keep the others."""
         keep = torch.ones(self.graph.num_channels, dtype=torch.bool)
-        generator = torch.Generator().manual_seed(self.seed)
         for group in groups:
-            keep[group.ids] = _kept(group, self.cut(group), generator)
+            keep[group.ids] = _kept(group, self.cut(group), self.seed)
         return Subnet(keep)
 
     def failure(self, groups: list[Group]) -> Reason | None:
@@ -126,11 +127,19 @@ class _Round:
 def _refused(draft: Draft, now: _Round) -> list[tuple[Group, Reason]]:
     """The prunable groups that do not hold, each with the reason."""
     groups = [group for group in now.graph.prunable if group.proved]
-    if now.failure(groups) is None:
+    failure = now.failure(groups)
+    if failure is None:
         return []
     quick = replace(now, comparison=replace(now.comparison, copied=False))
-    if now.comparison.copied and quick.failure(groups) is not None:  # the search needs no copies, nor training
-        now = quick
+    if now.comparison.copied and quick.failure(groups) is not None:  # most mistakes show without copies and training
+        found = _searched(draft, quick, groups)
+        if found:
+            return found
+    return _searched(draft, now, groups) or [(group, failure) for group in groups]
+
+
+def _searched(draft: Draft, now: _Round, groups: list[Group]) -> list[tuple[Group, Reason]]:
+    """Those of the groups, which do not all hold, that do not."""
     kinds: dict[str, list[Group]] = {"": []}
     for group in groups:
         kinds.setdefault(draft.guess(group), []).append(group)
@@ -141,18 +150,22 @@ def _refused(draft: Draft, now: _Round) -> list[tuple[Group, Reason]]:
 
 
 def prove(draft: Draft, graph: ChannelGraph, probe: Probe) -> ChannelGraph:
-    """The graph with every group pinned that does not hold, until ``ROUNDS`` random sub-networks of the rest do."""
-    seed, network = 0, SuperNet(probe.model, graph)
-    for turn in range(ROUNDS):
-        while True:
-            seed += 1
-            comparison = Comparison(network, probe, draft.sites(), copied=turn < COPIES)
-            refused = _refused(draft, _Round(comparison, seed, turn))
-            if not refused:
-                break
-            for group, reason in refused:
-                if not draft.loosen(group) and not draft.risk(group):
-                    draft.pin(group, reason)
+    """The graph with every group pinned that does not hold, until ``ROUNDS`` random sub-networks of the rest do.
+
+    Where a guess is dropped another may take its place, so that all rounds are due again; a pin only takes away.
+    """
+    turn, seed, network = 0, 0, SuperNet(probe.model, graph)
+    while turn < ROUNDS:
+        seed += 1
+        comparison = Comparison(network, probe, draft.sites(), copied=turn < COPIES)
+        refused = _refused(draft, _Round(comparison, seed, turn))
+        turn += not refused
+        for group, reason in refused:
+            if draft.loosen(group):
+                turn = 0
+            elif not draft.risk(group):
+                draft.pin(group, reason)
+        if refused:
             graph = draft.graph(graph.model)
             network = SuperNet(probe.model, graph)
     graph = _without_idle_guesses(draft, graph, probe)
