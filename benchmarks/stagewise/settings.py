@@ -146,9 +146,9 @@ def cpu() -> StagewiseSettings:
         teacher=TrainConfig(epochs=8, lr=0.1, **fast),
         search_images=1024,
         judge_images=2000,
-        mixed_again=1,
+        mixed_again=2,
         fixed=12,
-        fixed_again=3,
+        fixed_again=6,
         candidates=(2, 8, 31),
         candidate_epochs=(3, 9),
     )
