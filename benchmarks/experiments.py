@@ -86,7 +86,7 @@ class Command:
     """Of the experiment, by name."""
     data: str
     """Anything that ``load_data`` takes by name: ``digits``, ``parquet:DIR``, ``cifar10``, ..."""
-    weights: Path | None
+    weights: Path | None = None
     """Of the full network, where the experiment takes any."""
     out: Path
     """Folder of the journal and the runs."""
@@ -106,6 +106,8 @@ def run_parts(
     make: Callable[[Any, ImageData, Command, Records], Any],
     write: Callable[[Path, Path], Path],
     arguments: list[str] | None = None,
+    *,
+    takes_weights: bool = False,
 ) -> Path:
     """The command line of an experiment: run what is left of its parts, and write the page after each.
 
@@ -117,8 +119,9 @@ def run_parts(
         make: from settings, data, command and records to what the parts share.
         write: the page, from the run folder into another.
         arguments: of the command line; the process's own if not given.
+        takes_weights: whether it may be given those of the full network.
     """
-    command, console = _parse(name, about, settings, parts, arguments), Console()
+    command, console = _parse(name, about, settings, parts, arguments, takes_weights), Console()
 
     def say(text: str) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -139,12 +142,18 @@ def run_parts(
 
 
 def _parse(
-    name: str, about: str, settings: Collection[str], parts: Collection[str], arguments: list[str] | None
+    name: str,
+    about: str,
+    settings: Collection[str],
+    parts: Collection[str],
+    arguments: list[str] | None,
+    takes_weights: bool,
 ) -> Command:
     parser = ArgumentParser(prog=f"python -m benchmarks.{name}", description=about)
     parser.add_argument("part", choices=["all", "page", *parts])
     parser.add_argument("--data", default="digits", help="anything that load_data takes by name")
-    parser.add_argument("--weights", type=Path, help="of the full network, where the experiment takes any")
+    if takes_weights:
+        parser.add_argument("--weights", type=Path, help="of the full network")
     parser.add_argument("--settings", default="cpu", choices=list(settings))
     parser.add_argument("--out", type=Path, default=Path("runs") / name, help="folder of the journal and the runs")
     parser.add_argument("--docs", type=Path, help="folder of the page and its figures; --out if not given")

@@ -3,7 +3,7 @@
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -15,7 +15,7 @@ import psutil  # type: ignore[import-untyped,unused-ignore]
 __all__ = ["ROOT", "Ended", "Limits", "run_limited"]
 
 ROOT = Path(__file__).resolve().parents[1]
-"""Of the repository: where the processes start, and what they import from."""
+"""Of the repository."""
 
 INTERVAL = 0.2
 """Seconds between two looks at the memory."""
@@ -60,26 +60,24 @@ def run_limited(
     limits: Limits,
     log: Path,
     *,
-    environment: Mapping[str, str] | None = None,
     stop: Event | None = None,
 ) -> Ended:
-    """Run a command to its end, or to its limits.
+    """Run a command to its end, or to its limits; a Python finds this repository, in whatever environment it is.
 
     Args:
         command: the program and its arguments.
         limits: beyond which the process is killed, with its children.
         log: file for all that it prints; its folder is made.
-        environment: variables beside those of this process.
         stop: set when everything is to end now.
     """
     threads = {"OMP_NUM_THREADS": str(limits.threads), "MKL_NUM_THREADS": str(limits.threads)}
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "src")])
     log.parent.mkdir(parents=True, exist_ok=True)
     start = monotonic()
     with log.open("wb") as sink:
         process = subprocess.Popen(
             command,
-            cwd=ROOT,
-            env={**os.environ, **threads, **(environment or {})},
+            env={**os.environ, **threads, "PYTHONPATH": paths},
             stdout=sink,
             stderr=subprocess.STDOUT,
             start_new_session=True,

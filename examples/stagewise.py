@@ -34,12 +34,14 @@ def main(epochs: int = 4) -> None:
     history = fit(model, images.train, TrainConfig(epochs=epochs, batch_size=64, lr=0.05), objective=objective)
     print(f"loss of each part: {history.epochs[-1].parts}")
 
-    # The loss of any stage at any widths, on stored features of validation images; no network is run as a whole.
+    # The loss of any stage at any widths, on stored features of validation images; and of all of them in a chain, each
+    # fed by the one before, which judges a whole network.
     batch = torch.cat([x for x, _ in images.val.batches(128)])
     loss = StageLoss(objective, stored_features(objective, [batch]))
     narrow = space.smallest
     for index, name in enumerate(stages.names):
         print(f"{name}: {loss(index, space.full):.4f} at full width, {loss(index, narrow):.4f} at the narrowest")
+    print(f"in a chain: {loss.chained(space.full):.4f} at full width, {loss.chained(narrow):.4f} at the narrowest")
 
     limits = Budget(macs=0.5).on(cost, space)
     print(f"the narrowest uses {float(limits.used(narrow[None])[0]):.0%} of half of the multiply-adds")

@@ -5,19 +5,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from threading import Event
 from typing import Any
 
 from benchmarks.coverage.processes import run
 from benchmarks.coverage.registry import Entry
 from benchmarks.coverage.settings import CoverageConfig, Tool, minutes_of
-from benchmarks.processes import Limits
+from benchmarks.processes import ROOT, Limits
 from widthwise.runs import Journal
 
 __all__ = ["Task", "latest", "measure_all", "tasks_of", "versions_of"]
 
-_ROOT = Path(__file__).resolve().parents[2]
 _HERE = "benchmarks/coverage"
 
 _SOURCES: dict[Tool, tuple[str, ...]] = {
@@ -177,7 +175,7 @@ def _digest(names: Iterable[str]) -> str:
     """Of the Python files, in this order."""
     digest = hashlib.sha256()
     for name in names:
-        path = _ROOT / name
+        path = ROOT / name
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             digest.update(file.read_bytes())
     return digest.hexdigest()[:12]

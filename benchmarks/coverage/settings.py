@@ -4,14 +4,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
+from benchmarks.processes import ROOT
 from widthwise.errors import ConfigError
 
 __all__ = ["CoverageConfig", "Tool", "minutes_of"]
 
 Tool = Literal["widthwise", "torch_pruning", "fastnas"]
 """Ours first, then the peers."""
-
-_ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,11 +35,11 @@ class CoverageConfig:
     """Write the page from the journal and measure nothing."""
     remark: str = ""
     """For the page, on how the run was made: what else the machine did meanwhile."""
-    work: Path = _ROOT / "runs" / "coverage"
+    work: Path = ROOT / "runs" / "coverage"
     """Folder of the journal (ignored by git)."""
-    page: Path = _ROOT / "docs" / "coverage.md"
+    page: Path = ROOT / "docs" / "coverage.md"
     """The page; where anything is missing it goes into ``work`` instead."""
-    results: Path = _ROOT / "benchmarks" / "results"
+    results: Path = ROOT / "benchmarks" / "results"
     """Folder of the raw results."""
 
     def __post_init__(self) -> None:

@@ -18,7 +18,7 @@ __all__ = ["main"]
 
 def main(arguments: list[str] | None = None) -> Path:
     """Run the part; returns the path of the page."""
-    return run_parts("exploration", str(__doc__), SETTINGS, PARTS, _bench, write, arguments)
+    return run_parts("exploration", str(__doc__), SETTINGS, PARTS, _bench, write, arguments, takes_weights=True)
 
 
 def _bench(settings: ExplorationBenchSettings, data: ImageData, command: Command, records: Records) -> Bench:

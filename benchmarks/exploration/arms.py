@@ -1,7 +1,7 @@
 """The ways to choose channels that are compared, each a function of the budget and the seed."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -148,7 +148,7 @@ def _random(bench: Bench, seed: int) -> Callable[[Task], Subnet]:
 def _method(**changes: Any) -> Callable[[Bench, int], Callable[[Task], Subnet]]:
     def changed(bench: Bench) -> Exploration:
         base = bench.settings.method
-        own = {key: value for key, value in changes.items() if key == "statistics"}
+        own = {field.name: changes[field.name] for field in fields(base) if field.name in changes}
         inner = {key: value for key, value in changes.items() if key not in own}
         return replace(base, settings=replace(base.settings, **inner), **own)
 
@@ -169,5 +169,7 @@ ABLATIONS: Mapping[str, Callable[[Bench, int], Callable[[Task], Subnet]]] = {
     "K = m = 3": _method(resamplings=3, moves=3),
     "global statistics": _method(statistics="global"),
     "no surrogate": _method(surrogate=0.0),
+    "from p = 1": _method(prior=None, t_alpha=2.0),
 }
-"""The method with one setting changed (table 3); steps are as many, so those with fewer sets see fewer samples."""
+"""The method with one setting changed (table 3; the last one starts as the paper does); steps are as many, so those
+with fewer sets see fewer samples."""

@@ -97,7 +97,7 @@ class Experiment:
             if trial.index >= done and (trial.index + 1) % 10 == 0:
                 self.console.print(f"{part}: {trial.index + 1}/{count}, last {trial.score:.4f}", highlight=False)
 
-        return run_search(searcher, lambda w: self.judge(self.subnet(w)), count, log, on_trial=say)
+        return run_search(searcher, partial(map, lambda w: self.judge(self.subnet(w))), count, log, on_trial=say)
 
     def random_trials(self, max_rate: float, count: int) -> list[Trial]:
         """Random strategies with rates up to R. Raises InfeasibleBudget where none can meet the budget."""

@@ -28,7 +28,8 @@ def _against(arms: Arms) -> list[Check]:
     }
     checks = []
     for other, (text, low, high) in predicted.items():
-        pairs = list(zip(arms.get("joint", []), arms.get(other, []), strict=False))
+        there = {value["seed"]: value for value in arms.get(other, [])}
+        pairs = [(mine, there[mine["seed"]]) for mine in arms.get("joint", []) if mine["seed"] in there]
         if pairs:
             gaps = [100 * (mine["test"] - theirs["test"]) for mine, theirs in pairs]
             said = f"{fmean(gaps):+.2f} points ({', '.join(f'{gap:+.2f}' for gap in gaps)})"

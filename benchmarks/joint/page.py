@@ -28,7 +28,8 @@ def write(run: Path, docs: Path) -> Path:
     arms: dict[str, list[Value]] = {}
     for key, value in results.items():
         if "test" in value:
-            arms.setdefault(key.rpartition("/")[0], []).append(value)
+            name, _, seed = key.rpartition("/")
+            arms.setdefault(name, []).append({**value, "seed": int(seed)})
     stem = f"joint_{config['model']}"
     links = write_figures(docs, stem, _figures(arms, results))
     title = f"Joint search-and-training of {config['model']} at {config['budget']:.0%} of the MACs"
@@ -62,9 +63,10 @@ def _result(arms: Mapping[str, Sequence[Value]]) -> Table:
         rows.append(
             (name, f"{fmean(tests):.2f}{spread}", each, f"{macs:.2f}", f"{params:.3f}", f"{least}{seconds:.0f}")
         )
-    columns = ("run", "test accuracy (%)", "by seed", "MACs (millions)", "parameters (millions)", "seconds")
+    columns = ("run", "test accuracy (%)", "by seed", "MACs (millions)", "parameters (millions)", "core-seconds")
     note = (
         "From fresh weights to the final network, each on the same images; mean and standard deviation over seeds. "
+        "Core-seconds: what the one process computed. "
         "`>=`: a run was cut off and went on, so that some of its time is missing."
     )
     return Table("Result at the budget", columns, tuple(rows), note)

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.peers.task import Task
 from benchmarks.peers.variants import TOOLS
-from benchmarks.processes import ROOT, Limits, run_limited
+from benchmarks.processes import Limits, run_limited
 from widthwise.errors import ConfigError
 from widthwise.runs import read_json, write_json
 
@@ -49,12 +49,11 @@ def run(task: Task, python: str, log: Path) -> dict[str, Any]:
         python: the interpreter.
         log: file for all that it prints.
     """
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "src")])
     limits = Limits(minutes=task.settings.minutes, threads=task.settings.threads)
     with tempfile.TemporaryDirectory(prefix="peers-") as folder:
         asked, answer = Path(folder) / "task.json", Path(folder) / "answer.json"
         write_json(asked, task.to_json())
         command = [python, "-m", "benchmarks.peers.child", str(asked), str(answer), str(os.getpid())]
-        ended = run_limited(command, limits, log, environment={"PYTHONPATH": paths})
+        ended = run_limited(command, limits, log)
         value = dict(read_json(answer)) if answer.exists() else {"outcome": "failed", "why": ended.why}
     return {**value, "seconds": ended.seconds}

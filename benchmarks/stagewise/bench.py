@@ -18,6 +18,7 @@ from widthwise.data import ImageData, Split, at_most
 from widthwise.methods import Stagewise, Task, Trainer
 from widthwise.methods.evaluators import search_device
 from widthwise.methods.initialise import fresh
+from widthwise.methods.stagewise import StoredFor
 from widthwise.parallel import ParallelConfig
 from widthwise.runs import write_atomic
 from widthwise.search import DivisionSettings, Log, SilentSearchReporter, Widths
@@ -27,6 +28,7 @@ from widthwise.supernet import (
     Sampler,
     SinglePathObjective,
     SlimmableObjective,
+    StageLoss,
     StagewiseObjective,
 )
 from widthwise.train import TrainConfig, fit
@@ -36,13 +38,13 @@ __all__ = ["VARIANTS", "Bench", "Forgetful"]
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "inplace": {},
-    "measured": {"balance": "measured"},
+    "chained": {"chained": 400},
     "pretrained": {"teacher": "given"},
     "other": {"teacher": "other"},
     "no-small": {"smallest": False},
 }
-"""Kinds of stage-wise pruning: the paper's; with stages weighted by what they do (on the same super-net); with the
-teachers S1 and S2 (table 3); and without the smallest sub-network."""
+"""Kinds of stage-wise pruning: the paper's; with networks judged whole (on the same super-net); with the
+teachers S1 and S2 (table 3); without the smallest sub-network."""
 
 
 class Forgetful:
@@ -143,7 +145,7 @@ class Bench:
 
     def method(self, variant: str) -> Stagewise:
         """The method with a super-net of this kind."""
-        s, options = self.settings, dict(VARIANTS[variant])
+        s, options = self.settings, {"chained": 0, **VARIANTS[variant]}
         if options.get("teacher") == "other":
             options |= {"teacher": s.other_teacher, "teacher_weights": self.other_teacher}
         return Stagewise(
@@ -161,11 +163,16 @@ class Bench:
         """What the method is given: for S1 the trained network, whose features teach."""
         pretrained = VARIANTS[variant].get("teacher") == "given"
         model = copy.deepcopy(self.full).cpu() if pretrained else self.model
-        return self.task_of(model, log, f"stagewise-{'inplace' if variant == 'measured' else variant}")
+        return self.task_of(model, log, f"stagewise-{'inplace' if variant == 'chained' else variant}")
 
     def stagewise(self, variant: str) -> StagewiseObjective:
         """A trained stage-wise super-net with its stages and adapters."""
         return self.method(variant).prepare(self.stagewise_task(variant, Forgetful()))
+
+    @cached_property
+    def stage_losses(self) -> StageLoss:
+        """Of the paper's kind, on the stored features of its search."""
+        return StoredFor(self.stagewise("inplace"), self.search_images, self.settings.search_batch).losses()
 
     def single_path(self, candidates: int, epochs: int) -> tuple[nn.Module, Sampler]:
         """A super-net of plain weight sharing with so many widths per layer."""

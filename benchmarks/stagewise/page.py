@@ -11,14 +11,20 @@ from matplotlib.figure import Figure
 
 from benchmarks.experiments import results_of
 from benchmarks.report import INK, by_seed, drawn, page, schedules, write_figures, write_page
-from benchmarks.stagewise.summary import PROXIES, summarise
+from benchmarks.stagewise.summary import summarise
 from benchmarks.stagewise.tables import checks_of, tables_of
 from widthwise.runs import read_events, read_json
 
 __all__ = ["figures_of", "write"]
 
-SHOWN = ("stagewise", "slimmable", "meta", "adaptive_bn")
-"""The proxies that have a figure."""
+SHOWN = {
+    "stagewise": "stage-wise, summed",
+    "chained": "stage-wise, chained",
+    "slimmable": "universally slimmable",
+    "meta": "MetaPruning",
+    "adaptive_bn": "adaptive BN",
+}
+"""The proxies that have a picture, with its title."""
 
 
 def write(run: Path, docs: Path) -> Path:
@@ -51,7 +57,7 @@ def figures_of(summary: Mapping[str, Any]) -> dict[str, tuple[Figure, str]]:
     for name, title in titles.items():
         if summary["ranking"][name] is not None:
             caption = f"{title}: each proxy against test accuracy after training from scratch"
-            size = (3.4 * len(SHOWN), 3.6)
+            size = (2.9 * len(SHOWN), 3.6)
             figures[f"ranking_{name}"] = (drawn(summary["ranking"][name], _ranking, len(SHOWN), size), caption)
     if summary["expectation"]:
         caption = "Accuracy of random sub-networks without training of their own, and widths per layer"
@@ -68,9 +74,8 @@ def _ranking(found: Mapping[str, Any], axes: Sequence[Axes]) -> None:
         rows = found["rows"]
         panel.scatter([r[proxy] for r in rows], [100 * fmean(r["test"]) for r in rows], s=18, color=colour)
         tau = found["figures"][proxy]["kendall"].value
-        name = PROXIES[proxy].partition(":")[0].partition(",")[0]
-        panel.set_title(name + ("" if math.isnan(tau) else f"\ntau = {tau:.2f}"), fontsize=9)
-        panel.set_xlabel("minus the loss" if proxy == "stagewise" else "accuracy, not trained", fontsize=8)
+        panel.set_title(SHOWN[proxy] + ("" if math.isnan(tau) else f"\ntau = {tau:.2f}"), fontsize=9)
+        panel.set_xlabel("minus the loss" if proxy in ("stagewise", "chained") else "accuracy, not trained", fontsize=8)
         panel.tick_params(labelsize=8)
     axes[0].set_ylabel("test accuracy, trained (%)", fontsize=9)
 

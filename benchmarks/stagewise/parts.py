@@ -71,14 +71,15 @@ def result(lab: Lab) -> None:
     """At the budget: uniform width, FNNP's choice and stage-wise pruning's, beside the full network."""
     s = lab.settings
     lab.run([Train(name) for name in ("stagewise-inplace", "full")])
-    winners = {"stagewise": winner(lab, "inplace"), "stagewise, measured": winner(lab, "measured")}
+    names = {"inplace": "stagewise", "chained": "stagewise, chained"}
+    winners = {name: winner(lab, variant) for variant, name in names.items()}
     networks = network_names(lab) | winners
     finalists = _fnnp(lab)
     tuned = iter(lab.run([FineTune(widths, seed) for widths in finalists for seed in s.seeds]))
     reached = {widths: fmean(next(tuned)["val"] for _ in s.seeds) for widths in finalists}
     networks["fnnp"] = max(finalists, key=lambda widths: reached[widths])
     found = {name: list(widths) for name, widths in networks.items()}
-    lab.records.once(f"result/{len(s.seeds)}", lambda: {"networks": found, "seeds": list(s.seeds)})
+    lab.records.once(f"result/{len(found)}/{len(s.seeds)}", lambda: {"networks": found, "seeds": list(s.seeds)})
     lab.run([Scratch(widths, seed) for seed in s.seeds for widths in networks.values()])
 
 
@@ -112,8 +113,7 @@ def division(lab: Lab) -> None:
     lab.run([Train("stagewise-inplace")])
     for seed in lab.settings.division_seeds:
         for how in DIVISIONS:
-            if f"division/{how}/{seed}" not in lab.records.results:
-                lab.records.record(f"division/{how}/{seed}", _divided(lab, how, seed))
+            lab.records.once(f"division/{how}/{seed}", lambda h=how, s=seed: _divided(lab, h, s))  # type: ignore[misc]
 
 
 def _divided(lab: Lab, how: How, seed: int) -> dict[str, Any]:

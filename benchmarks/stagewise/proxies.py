@@ -8,10 +8,8 @@ import torch
 
 from benchmarks.stagewise.bench import Bench
 from widthwise import Subnet
-from widthwise.methods.evaluators import AdaptiveBN, Build, inherited, search_device
-from widthwise.methods.stagewise import StoredFor
+from widthwise.methods.evaluators import AdaptiveBN, Build, inherited
 from widthwise.search import Widths
-from widthwise.supernet import StagewiseObjective, harms, stored_features, worth
 
 __all__ = ["PROXIES"]
 
@@ -21,26 +19,20 @@ Key = tuple[int, ...]
 
 
 def _by_stages(bench: Bench) -> Callable[[Key], Value]:
-    """Minus the sum of the stages' losses; beside it, minus the sum of their shares of the targets' variance, and of
-    what they are worth."""
-    objective = bench.stagewise("inplace")
-    evaluate = StoredFor(objective, bench.search_images, bench.settings.search_batch).losses()
-    stages = range(len(objective.stages))
-    variances, worths = _variances(bench, objective), worth(harms(evaluate, bench.settings.seed), len(stages))
+    """Minus the sum of the stages' losses."""
+    evaluate = bench.stage_losses
+    stages = range(len(evaluate.objective.stages))
 
     def judge(widths: Key) -> Value:
         losses = [evaluate(stage, torch.tensor(widths)) for stage in stages]
-        relative = -sum(loss / variance for loss, variance in zip(losses, variances, strict=True))
-        weighed = -sum(loss * nats for loss, nats in zip(losses, worths, strict=True))
-        return {"score": -sum(losses), "measured": weighed, "losses": losses, "relative": relative}
+        return {"score": -sum(losses), "losses": losses}
 
     return judge
 
 
-def _variances(bench: Bench, objective: StagewiseObjective) -> list[float]:
-    """Of each stage's targets, over images, positions and channels."""
-    images = bench.search_images[: bench.settings.search_batch].to(search_device())
-    return [float(target.var()) for target in stored_features(objective, [images])[0].targets]
+def _by_chain(bench: Bench) -> Callable[[Key], Value]:
+    """Minus the loss of the last stage, each stage fed by the one before."""
+    return lambda widths: {"score": -bench.stage_losses.chained(torch.tensor(widths))}
 
 
 def _by(bench: Bench, build: Build, subnet: Callable[[Widths], Subnet]) -> Callable[[Key], Value]:
@@ -64,6 +56,7 @@ def _by_adaptive_bn(bench: Bench) -> Callable[[Key], Value]:
 
 PROXIES: dict[str, Callable[[Bench], Callable[[Key], Value]]] = {
     "stagewise": _by_stages,
+    "chained": _by_chain,
     "slimmable": _by_slimmable,
     "meta": _by_meta,
     "adaptive_bn": _by_adaptive_bn,

@@ -18,8 +18,7 @@ Results = Mapping[str, Mapping[str, Any]]
 
 PROXIES = {
     "stagewise": "stage-wise: minus the sum of the stages' losses",
-    "measured": "stage-wise: each loss times what it does to the network's answer",
-    "relative": "stage-wise: each loss as a share of its targets' variance",
+    "chained": "stage-wise: minus the last stage's loss, each stage fed by the one before",
     "slimmable": "universally slimmable: accuracy",
     "meta": "MetaPruning: accuracy",
     "adaptive_bn": "adaptive BN on the trained network, L1: accuracy",
@@ -28,7 +27,7 @@ PROXIES = {
 }
 """How the proxies are called in print."""
 
-NETWORKS = ("full", "uniform", "fnnp", "stagewise", "stagewise, measured")
+NETWORKS = ("full", "uniform", "fnnp", "stagewise", "stagewise, chained")
 """Of the result, in the order of the table; journals sort names."""
 
 
@@ -100,26 +99,16 @@ def _ranking(results: Results, name: str, resamples: int) -> dict[str, Any] | No
 
 def _ranked(results: Results, widths: tuple[int, ...]) -> dict[str, Any] | None:
     name = text(widths)
-    judged = {
-        p: results.get(f"judge/{p}/{name}") for p in PROXIES if p not in ("measured", "relative", "macs", "params")
-    }
+    judged = {p: results.get(f"judge/{p}/{name}") for p in PROXIES if p not in ("macs", "params")}
     trained = _trainings(results, "scratch", widths)
     if not trained or any(value is None for value in judged.values()):
         return None
     scores = {p: value["score"] for p, value in judged.items() if value is not None}
-    stages = judged["stagewise"] or {}
     facts = {key: trained[0][key] for key in ("macs", "params")}
     accuracies = {key: [value[key] for value in trained] for key in ("val", "test")}
     if None in accuracies["test"]:
         accuracies["test"] = accuracies["val"]
-    return {
-        "widths": list(widths),
-        **scores,
-        "measured": stages["measured"],
-        "relative": stages["relative"],
-        **facts,
-        **accuracies,
-    }
+    return {"widths": list(widths), **scores, **facts, **accuracies}
 
 
 def _trainings(results: Results, kind: str, widths: Sequence[int]) -> list[Mapping[str, Any]]:

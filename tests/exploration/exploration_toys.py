@@ -79,6 +79,6 @@ def solved(toy: Toy, settings: ExplorationSettings, evaluations: int, seed: int)
     return bool(since), since
 
 
-QUICK = ExplorationSettings(lr=0.005)
-NONE = ExplorationSettings(lr=0.005, resamplings=0)
+QUICK = ExplorationSettings(lr=0.005, t_alpha=2.0)
+NONE = ExplorationSettings(lr=0.005, t_alpha=2.0, resamplings=0)
 """No exploration; the same number of samples from each distribution."""

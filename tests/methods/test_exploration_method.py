@@ -28,9 +28,10 @@ SHORT = Exploration(
     [
         (SHORT, widthwise.Budget(macs=0.5)),
         (replace(SHORT, statistics="global"), widthwise.Budget(params=0.4)),
+        (replace(SHORT, prior=None, settings=replace(SHORT.settings, t_alpha=2.0)), widthwise.Budget(macs=0.5)),
         (replace(SHORT, settings=replace(SHORT.settings, resamplings=0)), widthwise.Budget(macs=0.6, params=0.5)),
     ],
-    ids=["macs", "params, global statistics", "both, no exploration"],
+    ids=["macs", "params, global statistics", "from one", "both, no exploration"],
 )
 def test_the_budget_is_met(method: Exploration, budget: widthwise.Budget, tmp_path: Path) -> None:
     torch.manual_seed(0)
@@ -76,7 +77,7 @@ def test_the_command_line_knows_it(tmp_path: Path) -> None:
     assert widthwise.load(tmp_path / "run") is not None
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"images": 1}, {"batch": 1}])
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"images": 1}, {"batch": 1}, {"prior_spread": -1.0}])
 def test_settings_are_checked(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         replace(SHORT, **wrong)

@@ -16,7 +16,7 @@ from widthwise.search import DivisionSettings, EvolutionSettings
 from widthwise.train import TrainConfig
 
 SHORT = Stagewise(
-    balance="measured",
+    chained=10,
     supernet=TrainConfig(epochs=1, batch_size=64, lr=0.05),
     division=DivisionSettings(evaluations=40, exhaustive=50),
     search_images=200,
@@ -47,6 +47,7 @@ def test_the_whole_way(tmp_path):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     method = replace(
         SHORT,
+        chained=0,
         supernet=TrainConfig(epochs=8, batch_size=64, lr=0.1),
         division=DivisionSettings(evaluations=150, exhaustive=0),
         retrain=TrainConfig(epochs=8, lr=0.1),
@@ -76,20 +77,17 @@ def test_the_whole_way(tmp_path):
     genes = [(e["stage"], tuple(e["widths"])) for e in events]
     assert len(genes) == len(set(genes))
     assert end["stages"] == ["block1", "block2"]
-    assert result.trials[0].score == pytest.approx(-sum(end["filled"]["harms"]))
+    assert result.trials[0].score == pytest.approx(-sum(end["chosen"]["losses"]))
     known = {(e["stage"], tuple(e["widths"])): e["loss"] for e in events}
-    genes = [(stage, tuple(end["filled"]["widths"][g] for g in own)) for stage, own in enumerate(end["own"])]
-    harms = [worth * known[gene] for worth, gene in zip(end["worth"], genes, strict=True)]
-    assert end["filled"]["harms"] == pytest.approx(harms)
-    (worth,) = [e for e in journal.events if e["event"] == "stage_worth"]
-    assert worth["worth"] == end["worth"] != [1.0, 1.0]
-    assert result.trials[0].widths.tolist() == end["filled"]["widths"]
+    genes = [(stage, tuple(end["chosen"]["widths"][g] for g in own)) for stage, own in enumerate(end["own"])]
+    assert end["chosen"]["losses"] == pytest.approx([known[gene] for gene in genes])
+    assert result.trials[0].widths.tolist() == end["chosen"]["widths"]
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"weights": "inherited", "balance": "equal"},
+        {"weights": "inherited", "chained": 0},
         {"start": "fresh", "smallest": False},
         {"teacher": "given"},
         {"teacher": "digits_net"},
@@ -111,10 +109,14 @@ def test_every_option_meets_the_budget(change):
 
 
 def test_workers_and_kills_do_not_change_the_result(tmp_path):
-    whole = pruned(SHORT, tmp_path / "a")
+    short = replace(SHORT, chained=30)
+    whole = pruned(short, tmp_path / "a")
+    assert len(whole.trials) == 30
+    assert whole.trials[0].score == max(trial.score for trial in whole.trials)
+    assert whole.graph.widths(whole.subnet).tolist() == whole.trials[0].widths.tolist()
     files = tmp_path / "a" / "journal.jsonl"
     lines = files.read_text().splitlines(keepends=True)
-    for name, keep in (("b", 0.1), ("c", 0.6)):  # as if killed in the search: no later file is there
+    for name, keep in (("b", 0.1), ("c", 0.6), ("d", 0.85)):  # as if killed in the search: no later file is there
         part = tmp_path / name
         (part / "checkpoints").mkdir(parents=True)
         for file in ("config.json", "environment.json"):
@@ -123,7 +125,7 @@ def test_workers_and_kills_do_not_change_the_result(tmp_path):
             (tmp_path / "a" / "checkpoints" / "supernet.pt").read_bytes()
         )
         (part / "journal.jsonl").write_text("".join(lines[: int(keep * len(lines))]))
-        method = replace(SHORT, parallel=ParallelConfig(workers=2)) if name == "c" else SHORT
+        method = replace(short, parallel=ParallelConfig(workers=2)) if name == "c" else short
         again = pruned(method, part)
         assert again.subnet == whole.subnet
         with Journal.open(part / "journal.jsonl") as journal:
@@ -153,10 +155,18 @@ def test_a_model_that_is_no_chain_is_refused():
         widthwise.compress(Skips(), "digits", budget=widthwise.Budget(macs=0.5), method=SHORT)
 
 
+@pytest.mark.parametrize(("teacher", "judged"), [("inplace", 10), ("given", 0)])
+def test_only_stages_that_learn_what_the_next_one_takes_are_judged_in_a_chain(teacher, judged, tmp_path):
+    pruned(replace(SHORT, teacher=teacher), tmp_path / "run")
+    with Journal.open(tmp_path / "run" / "journal.jsonl") as journal:
+        assert sum(event["event"] == "trial" for event in journal.events) == judged
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         {"ratios": 1},
+        {"chained": -1},
         {"least_ratio": 1.0},
         {"search_images": 1},
         {"teacher_stages": ("a",)},

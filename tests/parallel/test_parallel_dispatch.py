@@ -89,7 +89,7 @@ def test_a_deadly_task_is_tried_so_often_and_named(retries: int, where: object) 
     with pytest.raises(WorkerDied, match=rf"task 4 \(4\) ended {retries + 1} workers"):
         list(office.pool.map(range(9)))
     assert len(office.hired) == 3 + retries + 1
-    assert in_order(office.pool.map(range(4))) == [0, 1, 4, 9]
+    assert list(in_order(office.pool.map(range(4)))) == [0, 1, 4, 9]
     office.close()
 
 
@@ -107,7 +107,7 @@ def test_a_maker_that_raises_is_not_tried_again(monkeypatch: pytest.MonkeyPatch)
         list(office.pool.map(range(9)))
     assert "In the worker:" in caught.value.__notes__[0]
     monkeypatch.undo()
-    assert in_order(office.pool.map(range(3))) == [0, 1, 4]
+    assert list(in_order(office.pool.map(range(3)))) == [0, 1, 4]
     office.close()
 
 

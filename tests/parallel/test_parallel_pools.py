@@ -62,12 +62,12 @@ def pool(request: pytest.FixtureRequest, made: Make) -> Iterator[Pool[Act, objec
 def test_every_result_once_with_its_position(pool: Pool[Act, object]) -> None:
     found = list(pool.map(SQUARES))
     assert sorted(found) == [(n, n * n) for n in range(12)]
-    assert in_order(found) == [n * n for n in range(12)]
+    assert list(in_order(found)) == [n * n for n in range(12)]
     assert list(pool.map([])) == []
 
 
 def test_made_once_per_worker_with_its_threads(pool: Pool[Act, object], notes: Path) -> None:
-    facts = in_order(pool.map([Act("facts")] * 8))
+    facts = list(in_order(pool.map([Act("facts")] * 8)))
     made = {int(pid) for pid in (notes / "made").read_text().split()}
     assert {pid for pid, _, _ in facts} <= made
     assert os.getpid() not in made
@@ -77,7 +77,7 @@ def test_made_once_per_worker_with_its_threads(pool: Pool[Act, object], notes: P
 def test_the_same_bits_as_in_this_process(pool: Pool[Act, object]) -> None:
     acts = [Act("forward", n) for n in range(6)]
     with workers(ParallelConfig(threads=2), make()) as here:
-        want = in_order(here.map(acts))
+        want = list(in_order(here.map(acts)))
     for found, logits in zip(in_order(pool.map(acts)), want, strict=True):
         assert torch.equal(found, logits)
 
@@ -88,7 +88,7 @@ def test_a_task_error_arrives_with_its_traceback_and_is_not_tried_again(pool: Po
     assert "in fail" in caught.value.__notes__[0]
     with pytest.raises(TaskFailed, match="UnportableError: 1 and 2"):
         list(pool.map([Act("fail_oddly")]))
-    assert in_order(pool.map(SQUARES)) == [n * n for n in range(12)]
+    assert list(in_order(pool.map(SQUARES))) == [n * n for n in range(12)]
 
 
 def test_a_map_that_is_left_early_is_forgotten(pool: Pool[Act, object]) -> None:
@@ -97,7 +97,7 @@ def test_a_map_that_is_left_early_is_forgotten(pool: Pool[Act, object]) -> None:
     with pytest.raises(ConfigError, match="one map at a time"):
         next(pool.map(SQUARES))
     results.close()
-    assert in_order(pool.map(SQUARES)) == [n * n for n in range(12)]
+    assert list(in_order(pool.map(SQUARES))) == [n * n for n in range(12)]
 
 
 def test_tasks_are_drawn_as_workers_become_free(pool: Pool[Act, object]) -> None:
@@ -114,18 +114,18 @@ def test_tasks_are_drawn_as_workers_become_free(pool: Pool[Act, object]) -> None
 
 def test_a_killed_worker_costs_only_its_task(pool: Pool[Act, object], tmp_path: Path) -> None:
     acts = [*SQUARES[:3], Act("die_once", 3, tmp_path / "deaths"), *SQUARES[4:]]
-    assert in_order(pool.map(acts)) == [3 if n == 3 else n * n for n in range(12)]
+    assert list(in_order(pool.map(acts))) == [3 if n == 3 else n * n for n in range(12)]
     assert (tmp_path / "deaths").read_text() == "xx"
 
 
 def test_an_idle_worker_that_is_killed_is_replaced(pool: Pool[Act, object]) -> None:
     ((_, (pid, *_)),) = pool.map([Act("facts")])
     os.kill(pid, signal.SIGKILL)
-    assert in_order(pool.map(SQUARES)) == [n * n for n in range(12)]
+    assert list(in_order(pool.map(SQUARES))) == [n * n for n in range(12)]
 
 
 def test_what_a_worker_changes_stays_its_own(pool: Pool[Act, object], made: Make) -> None:
-    assert in_order(pool.map([Act("spoil", 2), Act("spoil", 2)])) == [2000.0] * 2
+    assert list(in_order(pool.map([Act("spoil", 2), Act("spoil", 2)]))) == [2000.0] * 2
     assert float(made.weight.sum()) == 1000.0
     assert not made.weight.is_shared()
 

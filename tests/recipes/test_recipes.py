@@ -51,6 +51,7 @@ def short_method(method: Method) -> Method:
         supernet=replace(method.supernet, **LITTLE),
         retrain=replace(method.retrain, **LITTLE),
         division=DivisionSettings(evaluations=6, exhaustive=0),
+        chained=3,
         search_images=8,
         search_batch=8,
     )

@@ -17,7 +17,7 @@ METHODS: dict[str, Method] = {
     "fnnp": FNNP(candidates=12, finalists=2, calibration_images=100, validation_images=100),
     "l1": Baseline(),
     "stagewise": Stagewise(
-        balance="measured",
+        chained=12,
         supernet=BRIEF,
         division=DivisionSettings(evaluations=30, exhaustive=20),
         search_images=100,

@@ -33,7 +33,7 @@ def test_it_says_which_network_and_why(made: Make) -> None:
     [
         ("l1", "Nothing was searched", "Latencies are medians"),
         ("joint", "Of 3 rounds", "its accuracy on them is no estimate"),
-        ("stagewise", "harm of all stages is smallest", "the full network inside the super-net as this method"),
+        ("stagewise", "the sum of their losses is smallest", "the full network inside the super-net as this method"),
         ("exploration", "24 sampled sub-networks in 4 steps", "Latencies are medians"),
     ],
 )
@@ -58,7 +58,7 @@ def test_a_search_that_was_too_short_is_told(made: Make) -> None:
     [
         ("fnnp", 5, "5 candidates have been scored; the best so far is candidate"),
         ("joint", 1, "1 round has been scored"),
-        ("stagewise", 21, "20 choices of widths were looked at"),
+        ("stagewise", 20, "20 choices of widths were looked at"),
         ("exploration", 6, "sampled sub-network"),
         ("l1", 0, ""),
     ],

@@ -164,9 +164,8 @@ def test_stages_add_up_to_the_network(made: Make) -> None:
     assert sum(stage.before or 0 for stage in division.stages) == before.macs
     assert sum(stage.after or 0 for stage in division.stages) == after.macs
     assert division.looked_at == len(record.of("stage_loss"))
-    harms = [(stage.loss or 0) * worth for stage, worth in zip(division.stages, end["worth"], strict=True)]
-    assert harms == pytest.approx(end["filled"]["harms"])
-    assert division.harm == pytest.approx(sum(harms))
+    assert [stage.loss for stage in division.stages] == pytest.approx(end["chosen"]["losses"])
+    assert division.loss == pytest.approx(sum(end["found"]["losses"]))
     for stage in division.stages:
         (chosen,) = [gene for gene in stage.genes if gene.chosen]
         assert chosen.loss == pytest.approx(stage.loss)

@@ -23,7 +23,7 @@ NAMES = ["fnnp", "l1", "stagewise", "joint", "exploration"]
 EXPECTED = {
     "fnnp": ["order", "cost", "finalists"],
     "l1": [],
-    "stagewise": ["stages", "division"],
+    "stagewise": ["stages", "division", "order", "cost"],
     "joint": ["rounds", "cost", "policy"],
     "exploration": ["probabilities", "samples"],
 }

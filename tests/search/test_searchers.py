@@ -1,6 +1,7 @@
 """The contract of every searcher: in the space, under the budget, the same for the same seed, resumed exactly."""
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -42,7 +43,7 @@ def test_strategies_lie_in_the_space_and_the_budget(make, chain_space, half):
 
 def test_same_seed_same_run_and_other_seed_another(make, chain_space, half):
     def widths(seed):
-        trials = run_search(make(chain_space, half, seed), score, 20, Memory())
+        trials = run_search(make(chain_space, half, seed), partial(map, score), 20, Memory())
         return [t.widths.tolist() for t in trials]
 
     assert widths(1) == widths(1)
@@ -52,25 +53,25 @@ def test_same_seed_same_run_and_other_seed_another(make, chain_space, half):
 @pytest.mark.parametrize("cut", [0, 1, 7, 19, 20])
 def test_resumed_equals_uninterrupted(make, chain_space, half, cut):
     log = Memory()
-    whole = run_search(make(chain_space, half, 3), score, 20, log)
+    whole = run_search(make(chain_space, half, 3), partial(map, score), 20, log)
     scored = []
 
     def counting(widths) -> float:
         scored.append(widths)
         return score(widths)
 
-    resumed = run_search(make(chain_space, half, 3), counting, 20, Memory(log.events[:cut]))
+    resumed = run_search(make(chain_space, half, 3), partial(map, counting), 20, Memory(log.events[:cut]))
     assert [(t.widths.tolist(), t.score) for t in resumed] == [(t.widths.tolist(), t.score) for t in whole]
     assert len(scored) == 20 - cut
 
 
 def test_a_journal_of_another_search_is_refused(make, chain_space, half):
     log = Memory()
-    run_search(make(chain_space, half, 3), score, 5, log)
+    run_search(make(chain_space, half, 3), partial(map, score), 5, log)
     with pytest.raises(CorruptRun, match="strategy 0"):
         run_search(
             make(chain_space, half, 4) if make is SEARCHERS["random"] else _shifted(make(chain_space, half, 4)),
-            score,
+            partial(map, score),
             5,
             log,
         )
@@ -82,8 +83,53 @@ def _shifted(searcher: Searcher) -> Searcher:
     return searcher
 
 
+def test_side_by_side_is_told_after_each_batch_and_resumed_exactly(make, chain_space, half):
+    class Watched:
+        def __init__(self) -> None:
+            self.inner, self.calls = make(chain_space, half, 3), ""
+
+        def ask(self):
+            self.calls += "a"
+            return self.inner.ask()
+
+        def tell(self, widths, score) -> None:
+            self.calls += "t"
+            self.inner.tell(widths, score)
+
+    sizes = []
+
+    def batch(asked):
+        sizes.append(len(asked))
+        return map(score, asked)
+
+    log, searcher = Memory(), Watched()
+    whole = run_search(searcher, batch, 22, log, at_once=8)
+    assert (sizes, searcher.calls) == ([8, 8, 6], "aaaaaaaattttttttaaaaaaaattttttttaaaaaatttttt")
+    assert [t.index for t in whole] == list(range(22))
+    for cut in (3, 8, 19):
+        sizes.clear()
+        resumed = run_search(make(chain_space, half, 3), batch, 22, Memory(log.events[:cut]), at_once=8)
+        assert [(t.widths.tolist(), t.score) for t in resumed] == [(t.widths.tolist(), t.score) for t in whole]
+        assert sum(sizes) == 22 - cut
+
+
+def test_an_evaluation_that_forgets_a_strategy_is_noticed(chain_space, half):
+    with pytest.raises(ValueError, match="zip"):
+        run_search(SEARCHERS["random"](chain_space, half, 0), lambda asked: [0.0], 4, Memory(), at_once=2)
+
+
+def test_evolution_starts_where_it_is_told(chain_space, half):
+    other = SEARCHERS["random"](chain_space, half, 5).ask()
+    searcher = Evolution(chain_space, half, first=[other, other], generation=4)
+    asked = [searcher.ask().tolist() for _ in range(5)]
+    assert asked[:2] == [uniform_widths(chain_space, half).tolist(), other.tolist()]
+    assert len({tuple(row) for row in asked}) == 5
+
+
 def test_best_first_breaks_ties_by_order(chain_space, half):
-    trials = run_search(SEARCHERS["random"](chain_space, half, 0), lambda w: float(w[0] % 2), 10, Memory())
+    trials = run_search(
+        SEARCHERS["random"](chain_space, half, 0), partial(map, lambda w: float(w[0] % 2)), 10, Memory()
+    )
     ranked = best_first(trials)
     assert [t.score for t in ranked] == sorted((t.score for t in trials), reverse=True)
     for first, second in pairwise(ranked):
@@ -94,9 +140,11 @@ def test_evolution_starts_at_uniform_repeats_nothing_and_improves(chain_space, h
     def distance(widths) -> float:  # the best strategy is narrow first, wide last
         return -float((widths / torch.tensor([6.0, 8.0, 10.0, 12.0]) - torch.tensor([0.3, 0.6, 0.8, 0.9])).abs().sum())
 
-    trials = run_search(Evolution(chain_space, half, generation=10, parents=4, seed=0), distance, 80, Memory())
+    trials = run_search(
+        Evolution(chain_space, half, generation=10, parents=4, seed=0), partial(map, distance), 80, Memory()
+    )
     assert trials[0].widths.tolist() == uniform_widths(chain_space, half).tolist()
     assert len({tuple(t.widths.tolist()) for t in trials}) == 80
-    randoms = run_search(SEARCHERS["random"](chain_space, half, 0), distance, 80, Memory())
+    randoms = run_search(SEARCHERS["random"](chain_space, half, 0), partial(map, distance), 80, Memory())
     assert best_first(trials)[0].score > best_first(randoms)[0].score
     assert best_first(trials)[0].score > trials[0].score

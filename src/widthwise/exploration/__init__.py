@@ -3,6 +3,7 @@
 from widthwise.exploration.budget import RandomBudget
 from widthwise.exploration.evaluate import SampleLosses, Statistics, batches_per_epoch
 from widthwise.exploration.finish import binarised
+from widthwise.exploration.prior import by_rank
 from widthwise.exploration.search import explore_and_estimate
 from widthwise.exploration.searcher import ExplorationEstimation, StepRecord
 from widthwise.exploration.settings import ExplorationSettings
@@ -16,5 +17,6 @@ __all__ = [
     "StepRecord",
     "batches_per_epoch",
     "binarised",
+    "by_rank",
     "explore_and_estimate",
 ]

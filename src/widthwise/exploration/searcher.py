@@ -51,6 +51,8 @@ class ExplorationEstimation:
         space: the allowed widths.
         limits: the budget; without one, all channels would stay.
         settings: of Algorithm 1.
+        start: probabilities to start from, such as :func:`~widthwise.exploration.by_rank`, brought under ``t_alpha``
+            times the budget; as near to 1 as they come (line 1) if not given.
         seed: of all that is drawn.
     """
 
@@ -60,6 +62,7 @@ class ExplorationEstimation:
         limits: Limits,
         settings: ExplorationSettings | None = None,
         *,
+        start: Probabilities | None = None,
         seed: int = 0,
     ) -> None:
         self.settings = settings or ExplorationSettings()
@@ -67,7 +70,9 @@ class ExplorationEstimation:
         self.budget = RandomBudget(space, limits)
         self._generator = torch.Generator().manual_seed(seed)
         self.p = inside(torch.ones(space.graph.num_channels, dtype=torch.float64))
-        """float64 [channels]: line 1, as near to 1 as probabilities come."""
+        """float64 [channels]."""
+        if start is not None:
+            self.p = self.budget.projected(inside(start), self.settings.t_alpha)
         self._t_alpha, self._t_beta = self.settings.t_alpha, self.settings.t_beta
         self._surrogate = LinearSurrogate(len(self.p), self.settings.surrogate)
         self._estimator = Estimator(

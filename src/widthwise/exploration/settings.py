@@ -19,8 +19,9 @@ class ExplorationSettings:
     """m: moves from one distribution to the next, with one momentum."""
     move_size: float = 0.01
     """epsilon of equations 10 and 11."""
-    t_alpha: float = 2.0
-    """T_alpha at the start: how many times the budget a sample costs on average (4 for ImageNet)."""
+    t_alpha: float = 1.0
+    """T_alpha at the start: how many times the budget a sample costs on average. Above 1 for a search that starts at
+    p = 1 and comes down to the budget (the paper: 2, and 4 for ImageNet)."""
     t_beta: float = 3.0
     """T_beta at the start: the power of the cost in the variance term (5 for ImageNet)."""
     decay: float = 0.999

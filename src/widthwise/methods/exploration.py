@@ -5,13 +5,15 @@ from a distribution under the budget, which is moved about (exploration) and pul
 (estimation). What is likelier kept than not is fine-tuned.
 
 Where we differ, and why, is said where it happens: ``exploration/budget.py`` (the constraint), ``distribution.py`` (the
-weights of samples), ``estimate.py`` (the price of the budget), ``surrogate.py`` (less noise in the gradients).
+weights of samples), ``estimate.py`` (the price of the budget), ``surrogate.py`` (less noise in the gradients),
+``prior.py`` (where the probabilities start).
 """
 
 import copy
 from dataclasses import dataclass, field
 from time import perf_counter
 
+from widthwise.channels.importance import Importance
 from widthwise.data import at_most
 from widthwise.errors import ConfigError
 from widthwise.evaluate import Precision
@@ -21,6 +23,7 @@ from widthwise.exploration import (
     SampleLosses,
     Statistics,
     batches_per_epoch,
+    by_rank,
     explore_and_estimate,
 )
 from widthwise.methods.base import Found, Task, check_choices
@@ -41,6 +44,11 @@ class Exploration:
     """Training images that sub-networks are judged on (10,000 for ImageNet); fewer if there are no more."""
     batch: int = 125
     """Images of a batch."""
+    prior: Importance | None = "l1"
+    """What orders the channels of a group at the start; with none all start at p = 1 (the paper; with a ``t_alpha``
+    above 1, and many more epochs)."""
+    prior_spread: float = 1.0
+    """Log-odds of the most important channel of a group at the start, beside the middle one."""
     settings: ExplorationSettings = field(default_factory=ExplorationSettings)
     """Of Algorithm 1."""
     statistics: Statistics = "batch"
@@ -56,6 +64,10 @@ class Exploration:
 
     def __post_init__(self) -> None:
         check_choices(self, statistics=Statistics)
+        if self.prior is not None:
+            check_choices(self, prior=Importance)
+        if self.prior_spread < 0:
+            raise ConfigError(f"prior_spread is 0 or above, but got {self.prior_spread}.")
         for name, least in (("epochs", 1), ("images", 2), ("batch", 2), ("calibration_images", 2)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is at least {least}, but got {getattr(self, name)}.")
@@ -86,7 +98,10 @@ class Exploration:
             precision=self.precision,
             device=search_device(),
         )
-        searcher = ExplorationEstimation(task.space, task.limits, self.settings, seed=self.seed)
+        first = None
+        if self.prior is not None:
+            first = by_rank(task.graph, task.graph.importance(self.prior, seed=self.seed), self.prior_spread)
+        searcher = ExplorationEstimation(task.space, task.limits, self.settings, start=first, seed=self.seed)
         every = task.space.full
         with task.reporter as reporter, workers(self.parallel, judge) as pool:
             subnet = explore_and_estimate(

@@ -10,6 +10,7 @@ one. ``strategy="random"`` is the paper's.
 """
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 from widthwise.channels.importance import Importance
@@ -78,7 +79,7 @@ class FNNP:
         with task.reporter as reporter:
             trials = run_search(
                 self.make_searcher(task),
-                lambda widths: evaluate(task.graph.top(ranking, widths)),
+                partial(map, lambda widths: evaluate(task.graph.top(ranking, widths))),
                 self.candidates,
                 task.log,
                 on_trial=lambda trial: reporter.trial(trial, self.candidates),

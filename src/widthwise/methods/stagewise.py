@@ -5,13 +5,15 @@ network's features are the input and the target of every stage, so each stage ha
 them, and can be searched by itself.
 
 Where we differ by default, and why: the division of the budget over the stages is solved exactly from the losses that
-were looked at (``division.how="knapsack"``), instead of by the paper's evolution over evolutions (``"evolution"``);
-docs/stagewise.md has both side by side.
+were looked at (``division.how="knapsack"``), instead of by the paper's evolution over evolutions (``"evolution"``). And
+some networks are then judged whole (``chained``): a sum of losses on whole features puts networks of one budget in
+almost no order (a stage is asked for features that the next one may do without), the loss of the last stage in a chain
+does. docs/stagewise.md has each of them side by side.
 """
 
 import copy
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Literal
@@ -27,22 +29,24 @@ from widthwise.evaluate.modes import placement
 from widthwise.methods.base import Found, Task, check_choices
 from widthwise.methods.evaluators import search_device
 from widthwise.methods.initialise import fresh
-from widthwise.parallel import ParallelConfig, workers
+from widthwise.parallel import ParallelConfig, Pool, in_order, workers
 from widthwise.search import (
     DivisionSettings,
-    Log,
+    Evolution,
     RichDivisionReporter,
     SilentDivisionReporter,
     StageLosses,
     StageProblem,
     Trial,
     Widths,
+    best_first,
     divide,
     fill,
+    run_search,
 )
 from widthwise.stages import Stages, find_stages
 from widthwise.subnet import Space, SuperNet
-from widthwise.supernet import Sampler, StageLoss, StagewiseObjective, Teacher, harms, stored_features, worth
+from widthwise.supernet import Sampler, StageLoss, StagewiseObjective, Teacher, stored_features
 from widthwise.tracing import trace
 from widthwise.train import TrainConfig
 from widthwise.zoo import build_model, input_options
@@ -51,9 +55,11 @@ __all__ = ["Stagewise"]
 
 Weights = Literal["fresh", "inherited"]
 Start = Literal["given", "fresh"]
-Balance = Literal["equal", "measured"]
 
 INPLACE, GIVEN = "inplace", "given"
+
+GENERATION = 20
+"""Networks that are judged whole side by side."""
 
 
 def _supernet() -> TrainConfig:
@@ -94,9 +100,10 @@ class Stagewise:
     """Stages of a teacher by name, like ``stages``."""
     division: DivisionSettings = field(default_factory=DivisionSettings)
     """How widths are searched for, and the budget divided over the stages."""
-    balance: Balance = "equal"
-    """How the losses of stages add up: as they are (the paper), or ``measured``: weighted by what each does to the
-    network's answer on a few sub-networks of each stage."""
+    chained: int = 400
+    """Networks that are judged whole after the division (ours; 0 is the paper), by the loss of the last stage where
+    each stage is fed by the one before; they evolve from the division's and from uniform width. None with another
+    teacher: its features are not what the next stage was trained on."""
     search_images: int = 2048
     """Validation images whose features are stored for the search (the paper: 2048); fewer if there are no more."""
     search_batch: int = 512
@@ -112,7 +119,7 @@ class Stagewise:
     """Of the images, and of fresh weights."""
 
     def __post_init__(self) -> None:
-        check_choices(self, start=Start, weights=Weights, balance=Balance)
+        check_choices(self, start=Start, weights=Weights)
         if self.ratios < 0 or self.ratios == 1:
             raise ConfigError(f"ratios is a number of widths, 2 or more, or 0 for all of them, but got {self.ratios}.")
         if self.supernet.distill_weight:
@@ -122,6 +129,8 @@ class Stagewise:
             )
         if not 0 < self.least_ratio < 1:
             raise ConfigError(f"least_ratio is a share in (0, 1), but got {self.least_ratio}.")
+        if self.chained < 0:
+            raise ConfigError(f"chained is a number of networks, 0 for none, but got {self.chained}.")
         if self.search_images < 2 or self.search_batch < 2:
             raise ConfigError(
                 "search_images and search_batch are at least 2, because batch norms need more than one image, but got "
@@ -160,34 +169,47 @@ class Stagewise:
         problem = stage_problem(task, stages, space)
         reporter = RichDivisionReporter() if task.trainer.progress else SilentDivisionReporter()
         start = perf_counter()
-        weights = self._worth(stored, task.log)
         with workers(self.parallel, stored) as pool:
-            losses = StageLosses(problem, pool.map, task.log, worth=weights, on_loss=reporter.loss)
+            losses = StageLosses(problem, pool.map, task.log, on_loss=reporter.loss)
             division = divide(losses, self.division, reporter=reporter)
-            widths = fill(problem.allowed, task.limits, division.widths)
+            divided = fill(problem.allowed, task.limits, division.widths)
+            trials = self._refined(task, problem, divided, pool)
+            widths = trials[0].widths if trials else divided
             final = losses.of(widths)
-        found = {"harms": list(division.losses), "gap": division.gap, "genes": division.genes}
-        filled = {"widths": widths.tolist(), "harms": list(final)}
+        found = {"losses": list(division.losses), "gap": division.gap, "genes": division.genes}
+        chosen = {"widths": widths.tolist(), "losses": list(final)}
         if not any(event.get("event") == "division" for event in task.log.events):  # a run that goes on finds it again
-            facts = {"stages": list(stages.names), "own": [list(own) for own in problem.own], "worth": list(weights)}
+            facts = {"stages": list(stages.names), "own": [list(own) for own in problem.own]}
             costs = {"before": _costs(problem, space.full), "after": _costs(problem, widths)}
-            task.log.append({"event": "division", **facts, "found": found, "filled": filled, "costs": costs})
-        trial = Trial(0, widths, -sum(final), perf_counter() - start)
+            task.log.append({"event": "division", **facts, "found": found, "chosen": chosen, "costs": costs})
+        trials = trials or [Trial(0, widths, -sum(final), perf_counter() - start)]
         parent = objective.network.model
         retrain = self.retrain if self.weights == "fresh" else None
-        return Found([trial], [objective.sampler.of(widths)], parent, retrain)
+        return Found(trials, [objective.sampler.of(widths)], parent, retrain)
 
-    def _worth(self, stored: "StoredFor", log: Log) -> tuple[float, ...]:
-        """What the losses of stages are worth; measured once for a run."""
-        if self.balance == "equal":
-            return (1.0,) * len(stored.objective.stages)
-        for event in log.events:
-            if event.get("event") == "stage_worth":
-                return tuple(event["worth"])
-        measured = harms(stored.losses(), self.seed)
-        found = worth(measured, len(stored.objective.stages))
-        log.append({"event": "stage_worth", "worth": list(found), "measured": [asdict(harm) for harm in measured]})
-        return found
+    def _refined(
+        self, task: Task, problem: StageProblem, divided: Widths, pool: Pool[tuple[int | None, Widths], float]
+    ) -> list[Trial]:
+        """Networks judged whole, the best one first: uniform width, the division's, and what evolves from them."""
+        if not self.chained or self.teacher != INPLACE:
+            return []
+
+        def evaluate(asked: Sequence[Widths]) -> Iterator[float]:
+            return (-loss for loss in in_order(pool.map([(None, widths) for widths in asked])))
+
+        searcher = Evolution(
+            problem.allowed, task.limits, first=[divided], generation=GENERATION, seed=self.division.seed
+        )
+        with task.reporter as reporter:
+            trials = run_search(
+                searcher,
+                evaluate,
+                self.chained,
+                task.log,
+                at_once=GENERATION,
+                on_trial=lambda trial: reporter.trial(trial, self.chained),
+            )
+        return best_first(trials)
 
     def prepare(self, task: Task) -> StagewiseObjective:
         """The super-net, trained, with its stages and adapters."""
@@ -241,10 +263,15 @@ class StoredFor:
     """[images, C, H, W]."""
     batch: int
 
-    def __call__(self) -> Callable[[tuple[int, Widths]], float]:
-        """What gives the loss of one (stage, widths)."""
+    def __call__(self) -> Callable[[tuple[int | None, Widths]], float]:
+        """What gives the loss of one (stage, widths), or of the whole chain where the stage is None."""
         loss = self.losses()
-        return lambda task: loss(*task)
+
+        def evaluate(task: tuple[int | None, Widths]) -> float:
+            stage, widths = task
+            return loss.chained(widths) if stage is None else loss(stage, widths)
+
+        return evaluate
 
     def losses(self) -> StageLoss:
         """The same, with the features stored."""

@@ -74,9 +74,15 @@ def workers(config: ParallelConfig, make: Callable[[], Callable[[Task], Result]]
         yield pool
 
 
-def in_order(results: Iterable[tuple[int, Result]]) -> list[Result]:
-    """The results of a whole map, in the order of its tasks."""
-    return [result for _, result in sorted(results, key=lambda pair: pair[0])]
+def in_order(results: Iterable[tuple[int, Result]]) -> Iterator[Result]:
+    """The results of a whole map, in the order of its tasks, each as soon as those before it are there."""
+    early: dict[int, Result] = {}
+    due = 0
+    for position, result in results:
+        early[position] = result
+        while due in early:
+            yield early.pop(due)
+            due += 1
 
 
 class _InProcess(Generic[Task, Result]):

@@ -38,7 +38,13 @@ def _cifar10(model: str, kept: float, reported: str) -> Recipe:
         model=model,
         data="cifar10",
         budget=Budget(macs=kept),
-        method=Exploration(epochs=300, images=2500, statistics="global", settings=ExplorationSettings(surrogate=0.0)),
+        method=Exploration(
+            epochs=300,
+            images=2500,
+            prior=None,
+            statistics="global",
+            settings=ExplorationSettings(t_alpha=2.0, surrogate=0.0),
+        ),
         train=schedule,
         finetune=schedule,
     )
@@ -66,6 +72,7 @@ def _imagenet(model: str, kept: float, reported: str) -> Recipe:
         method=Exploration(
             epochs=300,
             images=10_000,
+            prior=None,
             statistics="global",
             settings=ExplorationSettings(t_alpha=4.0, t_beta=5.0, surrogate=0.0),
         ),
@@ -103,7 +110,7 @@ def exploration_resnet20_minutes() -> Recipe:
         model="resnet20",
         data="cifar10",
         budget=Budget(macs=0.5),
-        method=Exploration(epochs=15, settings=ExplorationSettings(lr=0.005, decay=0.995)),
+        method=Exploration(epochs=15, settings=ExplorationSettings(lr=0.01)),
         train=TrainConfig(epochs=20, lr=0.1),
         finetune=TrainConfig(epochs=10, lr=0.02),
     )

@@ -31,6 +31,8 @@ class Picture:
 def pictures_of(run: RunReport) -> list[Picture]:
     """All pictures of one run, in the order of the page."""
     found: list[Picture] = []
+    if run.division is not None:
+        found += _of_stages(run.division)
     if run.candidates is not None:
         found += _of_candidates(run.candidates)
     if run.policy is not None:
@@ -47,8 +49,6 @@ def pictures_of(run: RunReport) -> list[Picture]:
             )
         )
     found += _of_exploration(run)
-    if run.division is not None:
-        found += _of_stages(run.division)
     if run.layers is not None:
         found += _of_layers(run.layers)
     for curve in run.curves:
@@ -157,8 +157,8 @@ def _of_stages(division: Division) -> Iterator[Picture]:
             section="search",
             title="Loss and cost within each stage",
             caption="Each dot is a choice of widths that was looked at, with the cost of its stage. No choice on the "
-            "front is beaten by one that costs no more. Where a stage shares its widths with a neighbour, the choice "
-            "for the whole network may lie behind the front.",
+            "front is beaten by one that costs no more. Where a stage shares its widths with a neighbour, or networks "
+            "were judged whole, the choice may lie behind the front.",
             alt="; ".join(
                 f"{stage.name}: {counted(len(stage.genes), 'choice')}, {sum(g.front for g in stage.genes)} on the front"
                 for stage in division.stages

@@ -1,5 +1,7 @@
 """Evolution over width ratios: the paper's suggestion for a better strategy generation (FNNP, section 5)."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float64
 from torch import Tensor
@@ -22,6 +24,7 @@ class Evolution:
     Args:
         space: the allowed widths.
         limits: the budget.
+        first: strategies to start with, beside the uniform one.
         generation: children per generation.
         parents: how many of the best so far may become parents.
         mutation: chance that a group's ratio changes.
@@ -35,6 +38,7 @@ class Evolution:
         space: Space,
         limits: Limits,
         *,
+        first: Sequence[Widths] = (),
         generation: int = 20,
         parents: int = 8,
         mutation: float = 0.15,
@@ -47,10 +51,10 @@ class Evolution:
         self._mutation, self._spread = mutation, spread
         self._floor = 1 - max_rate
         self._generator = torch.Generator().manual_seed(seed)
-        self._seen: set[tuple[int, ...]] = set()
         self._scored: list[tuple[float, tuple[int, ...]]] = []
-        self._waiting: list[Tensor] = [uniform_widths(space, limits)]
-        self._seen.add(tuple(self._waiting[0].tolist()))
+        starts = {tuple(row.tolist()): row for row in (uniform_widths(space, limits), *first)}
+        self._waiting: list[Tensor] = list(starts.values())
+        self._seen = set(starts)
 
     def ask(self) -> Widths:
         """The next strategy; a new generation is bred when the last one has been handed out."""

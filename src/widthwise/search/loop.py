@@ -1,7 +1,8 @@
 """The one loop that drives every searcher: ask, score, write down, tell."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from time import perf_counter
 from typing import Any, Protocol, runtime_checkable
 
@@ -35,24 +36,26 @@ class Trial:
     score: float
     """Higher is better."""
     seconds: float
-    """Wall time of the evaluation."""
+    """Wall time of the evaluation; of those side by side, since the one before."""
 
 
 def run_search(
     searcher: Searcher,
-    evaluate: Callable[[Widths], float],
+    evaluate: Callable[[Sequence[Widths]], Iterable[float]],
     count: int,
     log: Log,
     *,
+    at_once: int = 1,
     on_trial: Callable[[Trial], None] = lambda trial: None,
 ) -> list[Trial]:
     """Score ``count`` strategies; those that the log holds already are replayed, not scored again.
 
     Args:
         searcher: chooses the strategies.
-        evaluate: scores one; higher is better.
+        evaluate: scores some, in their order; higher is better. ``partial(map, score)`` scores them one by one.
         count: how many in all.
         log: receives each trial as soon as it is scored.
+        at_once: how many are asked for before the first of them is told, so that they can be scored side by side.
         on_trial: is called after each trial, also a replayed one.
 
     Raises:
@@ -60,20 +63,28 @@ def run_search(
     """
     done = [event for event in log.events if event.get("event") == "trial"]
     trials: list[Trial] = []
-    for index in range(count):
-        widths = searcher.ask()
-        if index < len(done):
-            trial = _replayed(index, widths, done[index])
-        else:
-            start = perf_counter()
-            score = evaluate(widths)
-            trial = Trial(index, widths, score, perf_counter() - start)
-            facts = {"index": index, "widths": widths.tolist(), "score": score, "seconds": round(trial.seconds, 4)}
-            log.append({"event": "trial", **facts})
-        searcher.tell(widths, trial.score)
-        trials.append(trial)
-        on_trial(trial)
+    for first in range(0, count, at_once):
+        asked = [(index, searcher.ask()) for index in range(first, min(first + at_once, count))]
+        known = [_replayed(index, widths, done[index]) for index, widths in asked if index < len(done)]
+        for trial in chain(known, _scored(asked[len(known) :], evaluate, log)):
+            trials.append(trial)
+            on_trial(trial)
+        for trial in trials[first:]:
+            searcher.tell(trial.widths, trial.score)
     return trials
+
+
+def _scored(
+    asked: Sequence[tuple[int, Widths]], evaluate: Callable[[Sequence[Widths]], Iterable[float]], log: Log
+) -> Iterator[Trial]:
+    """Seconds since the trial before, so that their sum is the time of the search, however many work on it."""
+    start = perf_counter()
+    for (index, widths), score in zip(asked, evaluate([widths for _, widths in asked]), strict=True):
+        now = perf_counter()
+        facts = {"index": index, "widths": widths.tolist(), "score": score, "seconds": round(now - start, 4)}
+        log.append({"event": "trial", **facts})
+        yield Trial(index, widths, score, now - start)
+        start = now
 
 
 def _replayed(index: int, widths: Widths, event: Mapping[str, Any]) -> Trial:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from widthwise.stages.record import Call, Record
 
-__all__ = ["Part", "captured", "replaced", "run_part"]
+__all__ = ["Part", "captured", "run_part"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,20 +164,3 @@ def captured(model: nn.Module, ends: Sequence[Call]) -> Iterator[list[Tensor]]:
     finally:
         for hook in hooks:
             hook.remove()
-
-
-@contextmanager
-def replaced(model: nn.Module, end: Call, result: Tensor) -> Iterator[None]:
-    """While a network runs inside, this call returns something else."""
-    count = 0
-
-    def exchange(_: nn.Module, __: object, out: Any) -> Any:
-        nonlocal count
-        count += 1
-        return result if count == end.number else out
-
-    hook = model.get_submodule(end.path).register_forward_hook(exchange)
-    try:
-        yield
-    finally:
-        hook.remove()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from widthwise.channels import ChannelGraph, Site, Subnet
 from widthwise.errors import NoStages
 from widthwise.evaluate.modes import evaluating
-from widthwise.stages.alone import Part, captured, replaced, run_part
+from widthwise.stages.alone import Part, captured, run_part
 from widthwise.stages.levels import TOLERANCE, cuts_by_resolution, cuts_named, gap, resolution, site_of
 from widthwise.stages.membership import Membership, membership_of
 from widthwise.stages.record import Call, Record, record
@@ -77,10 +77,6 @@ class Stages:
         The list is filled on leaving.
         """
         return captured(model, self.ends)
-
-    def replaced(self, model: nn.Module, index: int, result: Tensor) -> AbstractContextManager[None]:
-        """While ``model`` runs inside, what follows a stage (no head) is given this result of it instead."""
-        return replaced(model, self.ends[index], result)
 
     def inside(self, index: int, subnet: Subnet) -> Subnet:
         """What a sub-network removes inside one stage: the stage's own groups; all others stay whole."""

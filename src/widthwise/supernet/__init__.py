@@ -2,7 +2,6 @@
 
 from widthwise.supernet.accuracy import Expectation, expected_accuracy
 from widthwise.supernet.adapters import Adapters
-from widthwise.supernet.balance import Harm, harms, worth
 from widthwise.supernet.features import StageLoss, StoredBatch, stored_features
 from widthwise.supernet.meta import PruningNet
 from widthwise.supernet.sampling import Sampler
@@ -13,7 +12,6 @@ from widthwise.supernet.stagewise import StagewiseObjective, Teacher, feature_lo
 __all__ = [
     "Adapters",
     "Expectation",
-    "Harm",
     "PruningNet",
     "Sampler",
     "SinglePathObjective",
@@ -24,8 +22,6 @@ __all__ = [
     "Teacher",
     "expected_accuracy",
     "feature_loss",
-    "harms",
     "head_loss",
     "stored_features",
-    "worth",
 ]

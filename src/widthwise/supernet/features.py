@@ -1,6 +1,6 @@
 """Stored features of the full network, and the loss of any stage of any sub-network on them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -58,19 +58,38 @@ class StageLoss:
     stored: list[StoredBatch]
     precision: Precision = "fp32"
 
-    @torch.no_grad()
     def __call__(self, stage: int, widths: Widths) -> float:
         """The mean loss of a stage over the stored images; the widths of groups that it does not own do not matter."""
-        total, images = 0.0, 0
-        for batch in self.stored:
-            given = batch.given[stage]
-            found = self.result(stage, given, widths)
-            total += float(self.objective.loss(stage, found, batch.targets[stage])) * len(given)
-            images += len(given)
-        return total / images
+        return self._mean(stage, lambda batch: self.result(stage, batch.given[stage], widths))
+
+    def chained(self, widths: Widths) -> float:
+        """The loss of the last stage, where each stage is given what the one before returned, through its adapter.
+
+        So it judges the whole network (ours): what a stage loses counts as far as the stages behind it cannot do
+        without, which no sum of losses on whole features tells. docs/stagewise.md has both beside training.
+        """
+        stages = range(len(self.objective.stages))
+
+        def through(batch: StoredBatch) -> Tensor:
+            found = batch.given[0]
+            for stage in stages:
+                found = self.result(stage, found, widths)
+            return found
+
+        return self._mean(stages[-1], through)
 
     @torch.no_grad()
     def result(self, stage: int, given: Tensor, widths: Widths) -> Tensor:
         """What a stage returns for the features that it is given, with the target's number of channels."""
         with normalising_by_batch(self.objective.network.model), autocast(given.device, self.precision):
             return self.objective.stage(stage, given, self.objective.sampler.of(widths))
+
+    @torch.no_grad()
+    def _mean(self, stage: int, result: Callable[[StoredBatch], Tensor]) -> float:
+        """What these results of a stage lose, over the stored images."""
+        total, images = 0.0, 0
+        for batch in self.stored:
+            found = result(batch)
+            total += float(self.objective.loss(stage, found, batch.targets[stage])) * len(found)
+            images += len(found)
+        return total / images

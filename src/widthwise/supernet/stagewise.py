@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from widthwise.channels import Subnet
 from widthwise.errors import ConfigError
-from widthwise.evaluate.modes import evaluating
 from widthwise.stages import Stages
 from widthwise.subnet import SuperNet
 from widthwise.supernet.adapters import Adapters
@@ -181,23 +180,6 @@ class StagewiseObjective:
         """
         own = features[1 : len(self.stages) + 1]
         return own if self._teacher is None else self._teacher.targets(images)
-
-    def outputs(self, images: Tensor, index: int | None = None, result: Tensor | None = None) -> Tensor:
-        """Class scores of the network whose features are the targets, in evaluation mode.
-
-        Args:
-            images: [batch, ...].
-            index: of a stage whose result is to be exchanged.
-            result: what it returns instead, with the target's number of channels; of a head, the scores themselves.
-        """
-        teacher = self._teacher
-        model, stages = (self.network.model, self.stages) if teacher is None else (teacher.model, teacher.stages)
-        if index is not None and result is not None and stages.stages[index].leaves is None:
-            return result
-        instead = nullcontext() if index is None or result is None else stages.replaced(model, index, result)
-        with evaluating(model), instead:
-            scores: Tensor = model(images)
-        return scores
 
     def stage(self, index: int, features: Tensor, subnet: Subnet) -> Tensor:
         """What one stage of a sub-network returns, with the target's number of channels.

@@ -130,10 +130,9 @@ def _refused(draft: Draft, now: _Round) -> list[tuple[Group, Reason]]:
     failure = now.failure(groups)
     if failure is None:
         return []
-    quick = replace(now, comparison=replace(now.comparison, copied=False))
-    if now.comparison.copied and quick.failure(groups) is not None:  # most mistakes show without copies and training
-        found = _searched(draft, quick, groups)
-        if found:
+    if now.comparison.copied:  # most mistakes show without copies and training, which take most of the time
+        quick = replace(now, comparison=replace(now.comparison, copied=False))
+        if quick.failure(groups) is not None and (found := _searched(draft, quick, groups)):
             return found
     return _searched(draft, now, groups) or [(group, failure) for group in groups]
 
@@ -159,15 +158,16 @@ def prove(draft: Draft, graph: ChannelGraph, probe: Probe) -> ChannelGraph:
         seed += 1
         comparison = Comparison(network, probe, draft.sites(), copied=turn < COPIES)
         refused = _refused(draft, _Round(comparison, seed, turn))
-        turn += not refused
+        if not refused:
+            turn += 1
+            continue
         for group, reason in refused:
             if draft.loosen(group):
                 turn = 0
             elif not draft.risk(group):
                 draft.pin(group, reason)
-        if refused:
-            graph = draft.graph(graph.model)
-            network = SuperNet(probe.model, graph)
+        graph = draft.graph(graph.model)
+        network = SuperNet(probe.model, graph)
     graph = _without_idle_guesses(draft, graph, probe)
     unproved = [group for group in graph.prunable if not group.proved]
     network = SuperNet(probe.model, graph) if unproved else network

@@ -122,14 +122,3 @@ def test_a_journal_of_another_problem_is_refused(problem: StageProblem, stage: i
     event = {"event": "stage_loss", "stage": stage, "widths": widths, "loss": 0.5, "seconds": 0.1}
     with pytest.raises(CorruptRun, match="new folder"):
         StageLosses(problem, lambda batch: iter([]), Memory([event]))
-
-
-def test_sums_are_over_what_losses_are_worth_and_the_log_has_what_was_evaluated(problem: StageProblem) -> None:
-    bench, log = Bench(problem, arbitrary(problem, 0)), Memory()
-    plain, weighed = StageLosses(problem, bench, Memory()), StageLosses(problem, bench, log, worth=(2.0, 0.5, 1.0))
-    widths = problem.space.full
-    assert weighed.of(widths) == pytest.approx([w * x for w, x in zip((2.0, 0.5, 1.0), plain.of(widths), strict=True)])
-    evaluated = [event["loss"] for event in sorted(log.events, key=lambda event: event["stage"])]
-    assert evaluated == pytest.approx(plain.of(widths))
-    again = StageLosses(problem, bench, log, worth=(2.0, 0.5, 1.0))
-    assert again.of(widths) == weighed.of(widths)

@@ -101,10 +101,10 @@ def _why(
     division: Division | None,
     samples: Samples | None,
 ) -> Iterator[str]:
+    if division is not None:
+        yield from _of_stages(division)
     if candidates is not None:
         yield from _of_candidates(candidates, finished)
-    elif division is not None:
-        yield from _of_stages(division)
     elif samples is not None:
         yield (
             f"{counted(samples.count, 'sampled sub-network')} in {counted(len(samples.steps), 'step')} moved a keep "
@@ -157,15 +157,9 @@ def _score(candidates: Candidates, candidate: Candidate) -> str:
 def _of_stages(division: Division) -> Iterator[str]:
     stages = counted(len(division.stages), "stage")
     yield f"{counted(division.looked_at, 'choice')} of widths were looked at in {stages}."
-    if division.harm is None:
+    if division.loss is None:
         return
-    if division.measured:
-        yield (
-            "The budget was divided over them so that the harm of all stages is smallest: their losses, each worth "
-            f"what it does to the network's answer, add up to {division.harm:.4g} nats."
-        )
-    else:
-        yield f"The budget was divided over them so that the sum of their losses is smallest: {division.harm:.4g}."
+    yield f"The budget was divided over them so that the sum of their losses is smallest: {division.loss:.4g}."
     if division.gap == 0:
         yield "No combination of the choices that were looked at is better."
     elif division.gap is not None:

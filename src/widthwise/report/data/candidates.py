@@ -80,6 +80,9 @@ SCORES = {
 }
 """What FNNP judges by."""
 
+CHAINED = "minus the chained loss"
+"""What stage-wise pruning judges whole networks by: the loss of the last stage, each stage fed by the one before."""
+
 ROUND = "validation accuracy after its round"
 
 
@@ -89,14 +92,15 @@ def candidates_of(run: RunRecord) -> Candidates | None:
     found = [_from_round(event) for event in rounds] if rounds else _from_trials(run)
     if not found:
         return None
-    evaluator = SCORES.get(run.config.get("method", {}).get("evaluator", ""))
+    method = run.config.get("method", {})
+    evaluator = SCORES.get(method.get("evaluator", ""))
     percent = bool(rounds) or evaluator is not None
     found = [replace(c, score=100 * c.score) if percent else c for c in found]
     found = _marked(run, found)
     metric = _metric(found)
     return Candidates(
         items=tuple(_with_front(found, metric)),
-        score=ROUND if rounds else evaluator or "score",
+        score=ROUND if rounds else evaluator or (CHAINED if method.get("chained") else "score"),
         percent=percent,
         noun="round" if rounds else "candidate",
         metric=metric,

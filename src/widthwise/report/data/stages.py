@@ -56,10 +56,8 @@ class Division:
     not known."""
     over: bool
     """Whether the budget was divided already."""
-    harm: float | None
-    """What was minimised: the sum of the stages' losses, each times what it is worth."""
-    measured: bool
-    """Whether what they are worth was measured, in nats; otherwise they count alike."""
+    loss: float | None
+    """The smallest sum of the stages' losses that was found; None before the end."""
 
 
 def division_of(run: RunRecord) -> Division | None:
@@ -80,8 +78,7 @@ def division_of(run: RunRecord) -> Division | None:
         looked_at=sum(map(len, losses.values())),
         gap=end.get("found", {}).get("gap"),
         over=bool(end),
-        harm=sum(end["filled"]["harms"]) if end else None,
-        measured=bool(run.of("stage_worth")),
+        loss=sum(end["found"]["losses"]) if end else None,
     )
 
 
@@ -91,15 +88,14 @@ def _metric(run: RunRecord) -> str:
 
 
 def _stage(number: int, name: str, events: list[dict[str, Any]], end: Mapping[str, Any], metric: str) -> Stage:
-    harms = end.get("filled", {}).get("harms")
+    losses = end.get("chosen", {}).get("losses")
     costs = {part: end.get("costs", {}).get(part, {}).get(metric) for part in ("before", "after")}
-    loss = None if harms is None else harms[number] / end["worth"][number]
     own = end.get("own")
-    gene = None if own is None else tuple(end["filled"]["widths"][group] for group in own[number])
+    gene = None if own is None else tuple(end["chosen"]["widths"][group] for group in own[number])
     return Stage(
         name=name,
         genes=_genes(events, gene, metric),
-        loss=loss,
+        loss=None if losses is None else losses[number],
         before=None if costs["before"] is None else costs["before"][number],
         after=None if costs["after"] is None else costs["after"][number],
     )

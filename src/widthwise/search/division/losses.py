@@ -48,8 +48,7 @@ class StageLosses:
     Args:
         problem: the stages.
         evaluate: gives the losses of a batch of genes.
-        log: receives each loss as soon as it is there, as it was evaluated.
-        worth: what each stage's losses are multiplied with, for sums over stages; 1 if not given.
+        log: receives each loss as soon as it is there.
         on_loss: is called after each evaluation with (how many of the batch have come, how many it has).
 
     Raises:
@@ -62,11 +61,9 @@ class StageLosses:
         evaluate: Evaluate,
         log: Log,
         *,
-        worth: Sequence[float] | None = None,
         on_loss: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         self.problem = problem
-        self._worth = tuple(worth) if worth is not None else (1.0,) * problem.stages
         self._evaluate, self._log, self._on_loss = evaluate, log, on_loss
         self._known: list[dict[Gene, float]] = [{} for _ in problem.own]
         self._asked: list[dict[Gene, float]] = [{} for _ in problem.own]
@@ -186,7 +183,7 @@ class StageLosses:
         cost = dict(zip(self.problem.metrics, self.problem.cost(stage, row[None])[0].tolist(), strict=True))
         event = {"stage": stage, "widths": list(gene), "loss": loss, "cost": cost, "seconds": round(seconds, 4)}
         self._log.append({"event": "stage_loss", **event})
-        self._known[stage][gene] = self._worth[stage] * loss
+        self._known[stage][gene] = loss
 
     def _replay(self, event: Mapping[str, Any]) -> None:
         stage, gene = int(event["stage"]), tuple(int(w) for w in event["widths"])
@@ -198,4 +195,4 @@ class StageLosses:
                 "A search that is resumed has the same stages and widths, but the journal holds a loss of stage "
                 f"{stage} with widths {list(gene)}, which this one does not have; start a new folder."
             )
-        self._known[stage][gene] = self._worth[stage] * float(event["loss"])
+        self._known[stage][gene] = float(event["loss"])
