@@ -13,10 +13,10 @@ from benchmarks.experiments import Records, Value, fresh_network
 from benchmarks.joint.settings import JointSettings
 from widthwise import Budget, CostModel, Subnet, WidthSpace, accuracy, compress, materialize, trace
 from widthwise.data import ImageData, JoinedSplit
-from widthwise.methods import Method
+from widthwise.experiments.compare import seeded
+from widthwise.methods import Method, RunRecord
 from widthwise.methods.evaluators import search_device
 from widthwise.methods.initialise import fresh
-from widthwise.runs import read_events
 from widthwise.search import uniform_widths
 from widthwise.train import TrainConfig, fit
 
@@ -57,19 +57,21 @@ class Bench:
         value: Value = {"test": after.test_accuracy, "macs": after.macs, "params": after.params}
         value["widths"] = result.graph.widths(result.subnet).tolist()
         value |= {"seconds": round(process_time() - start, 1), "cut": cut}
-        rounds = [event for event in read_events(folder / "journal.jsonl") if event.get("event") == "round"]
+        record = RunRecord.read(folder)
+        value["phases"] = record.seconds
         keys = ("accuracy", "macs", "exponent", "entropy", "reward", "thresholds", "widths")
-        value["rounds"] = [{key: event[key] for key in keys} for event in rounds]
+        value["rounds"] = [{key: event[key] for key in keys} for event in record.of("round")]
         return value
 
     def joint(self, name: str, seed: int, rounds: Mapping[str, Any], **changes: Any) -> Value:
         """The method, with some of its settings changed."""
         base = self.settings.joint
-        return self.compressed(name, replace(base, seed=seed, rounds=replace(base.rounds, **rounds), **changes), seed)
+        method = replace(base, rounds=replace(base.rounds, **rounds), **changes)
+        return self.compressed(name, seeded(method, seed), seed)
 
     def fnnp(self, seed: int) -> Value:
         """The full network trained, then FNNP."""
-        return self.compressed("fnnp", replace(self.settings.fnnp, seed=seed), seed, self.settings.full)
+        return self.compressed("fnnp", seeded(self.settings.fnnp, seed), seed, self.settings.full)
 
     def uniform(self, seed: int, epochs: int) -> Value:
         """Uniform width, trained from scratch on all training images."""
@@ -119,7 +121,7 @@ def _changed(name: str, **rounds: Any) -> Callable[[Bench, int], Value]:
 
 ARMS: dict[str, Callable[[Bench, int], Value]] = {
     "joint": _changed("joint"),
-    "fixed rate": _changed("fixed", fixed_rate=0.0),
+    "fixed rate": _changed("fixed", fixed_rate="budget"),
     "no noise": _changed("quiet", noise=0.0),
     "full, then FNNP": lambda bench, seed: bench.fnnp(seed),
 }
@@ -127,6 +129,7 @@ ARMS: dict[str, Callable[[Bench, int], Value]] = {
 
 LITERAL: dict[str, Callable[[Bench, int], Value]] = {
     "noise of scale 1": _changed("loud", noise=1.0),
+    "lambda 0.1": lambda bench, seed: bench.joint("penalty", seed, {}, penalty=0.1),
     "weights on filters": lambda bench, seed: bench.joint("filters", seed, {}, placement="filters"),
 }
 """Where we differ from the paper: the method as it is printed."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from benchmarks.joint.weights import VARIANTS
 from benchmarks.report import Check
 
 __all__ = ["checks_of"]
@@ -24,6 +25,7 @@ def _against(arms: Arms) -> list[Check]:
         "fixed rate": ("flexible thresholds beat the fixed rate, by less than a point", 0, 1),
         "no noise": ("without noise it is as good, within half a point", -0.5, 0.5),
         "noise of scale 1": ("noise of scale 1 is worse", 0, 100),
+        "lambda 0.1": ("with the paper's lambda it is as good, within half a point", -0.5, 0.5),
         "weights on filters": ("weights on the filters are as good, within half a point", -0.5, 0.5),
     }
     checks = []
@@ -44,6 +46,9 @@ def _rounds(arms: Arms) -> list[Check]:
         mine, theirs = (fmean(value["seconds"] for value in values) for values in (joint, full))
         text = "joint takes less time than training the full network, then FNNP"
         checks.append(Check(text, f"{mine / theirs:.2f} of the time", mine < theirs))
+        training = fmean(v["seconds"] * v["phases"]["train"] / sum(v["phases"].values()) for v in full)
+        text = "joint takes about as long as training the full network alone (the paper): at most 1.5 times as long"
+        checks.append(Check(text, f"{mine / training:.2f} times", mine <= 1.5 * training))
     runs = [value["rounds"] for value in joint if value["rounds"]]
     if runs:
         best = [max(range(len(rounds)), key=lambda i, r=rounds: r[i]["accuracy"]) + 1 for rounds in runs]  # type: ignore[misc]
@@ -55,12 +60,15 @@ def _rounds(arms: Arms) -> list[Check]:
 
 
 def _weights(results: Mapping[str, Value]) -> list[Check]:
-    behind, on = (results.get(f"weights/{where}/0") for where in ("consumers", "filters"))
-    if behind is None or on is None:
+    behind, on, literal = (results.get(f"weights/{name}/0") for name in VARIANTS)
+    if behind is None or on is None or literal is None:
         return []
     gradients = [fmean(epoch["gradient"] for epoch in value["epochs"]) for value in (on, behind)]
     text = "on the filters, where batch norm takes them back, alpha's gradient is below a tenth of that behind the norm"
     checks = [Check(text, f"{gradients[0] / gradients[1]:.2g} of it", gradients[0] < 0.1 * gradients[1])]
+    drawn, after = literal["norms"]
+    text = "with the paper's lambda of 0.1 less than a hundredth of alpha is left after coarse training"
+    checks.append(Check(text, f"{after / drawn:.2g} of its norm", after < 0.01 * drawn))
     for value, text, low, high in (
         (behind, "behind the norm alpha tells which channels matter: tau above 0.2", 0.2, 1),
         (on, "on the filters it does not: tau between -0.1 and 0.1", -0.1, 0.1),

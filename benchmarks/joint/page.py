@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.experiments import results_of
 from benchmarks.joint.checks import checks_of
-from benchmarks.joint.parts import PLACEMENTS
-from benchmarks.joint.weights import SCORES
+from benchmarks.joint.weights import SCORES, VARIANTS
 from benchmarks.report import INK, Table, by_seed, drawn, page, schedules, write_figures, write_page
 from widthwise.runs import read_events, read_json
 
@@ -44,7 +43,11 @@ def _settings(config: Mapping[str, Any]) -> str:
     joint, rounds = config["joint"], config["joint"]["rounds"]
     trainings = {"coarse": joint["coarse"], "a round's network": rounds["network"], "its weights": rounds["weights"]}
     trainings |= {name: config[name] for name in ("finetune", "full", "scratch")}
-    notes = [f"{rounds['rounds']} rounds, noise {rounds['noise']}", f"FNNP: {config['fnnp']['candidates']} candidates"]
+    policy = f"{rounds['policy_steps']} steps of the policy in each, {rounds['episodes']} episodes per step"
+    notes = [
+        f"{rounds['rounds']} rounds, noise {rounds['noise']}, lambda {joint['penalty']}; {policy}",
+        f"FNNP: {config['fnnp']['candidates']} candidates",
+    ]
     return schedules(config["images"], trainings, notes)
 
 
@@ -79,13 +82,15 @@ def _weights(results: Results) -> Table:
             first, last = value["epochs"][0], value["epochs"][-1]
             moved = [f"{epoch[name]:.2g}" for name in ("gradient", "spread") for epoch in (first, last)]
             taus = [_known(value["taus"][name]["mean"]) for name in SCORES]
-            rows.append((*key.split("/")[1:], *moved, *taus))
-    columns = ("placement", "seed", "gradient, first epoch", "last", "spread, first epoch", "last")
+            norms = [f"{norm:.2g}" for norm in value["norms"]]
+            rows.append((*key.split("/")[1:], *norms, *moved, *taus))
+    columns = ("placement", "seed", "norm as drawn", "after", "gradient, first epoch", "last")
+    columns += ("spread, first epoch", "last")
     columns += tuple(f"tau of {name}" for name in SCORES)
     note = (
-        "Coarse training. Gradient: norm of what the labels ask of alpha, mean over an epoch. Spread: root mean square "
-        "distance of the factors from 1. Tau: Kendall's, between a score of the channels and the loss on validation "
-        "images when one is taken out, mean over the groups."
+        "Coarse training. Norm: of alpha. Gradient: norm of what the labels ask of alpha, mean over an epoch. "
+        "Spread: root mean square distance of the factors from 1. Tau: Kendall's, between a score of the channels and "
+        "the loss on validation images when one is taken out, mean over the groups."
     )
     return Table("Filter weights by placement", columns, tuple(rows), note)
 
@@ -135,7 +140,7 @@ def _figures(arms: Mapping[str, Sequence[Value]], results: Results) -> dict[str,
     if runs:
         caption = "Accuracy of every sampled network at the end of its round (validation images), and thresholds"
         figures["rounds"] = (drawn(runs, _rounds, 2, (7.5, 3.4)), caption)
-    trained = {where: results[f"weights/{where}/0"] for where in PLACEMENTS if f"weights/{where}/0" in results}
+    trained = {where: results[f"weights/{where}/0"] for where in VARIANTS if f"weights/{where}/0" in results}
     if trained:
         caption = "Coarse training with filter weights in either place: their gradient, and how far they lie apart"
         figures["weights"] = (drawn(trained, _training, 2, (7.5, 3.4)), caption)

@@ -9,17 +9,15 @@ import torch
 from benchmarks.clock import PassClock
 from benchmarks.experiments import Value, fresh_network
 from benchmarks.joint.arms import ARMS, LITERAL, Bench
-from benchmarks.joint.weights import filter_weights
+from benchmarks.joint.weights import VARIANTS, filter_weights
 from widthwise import CostModel, WidthSpace, trace
-from widthwise.joint import THRESHOLDS, FilterWeights, MassSampler, Placement
+from widthwise.joint import THRESHOLDS, FilterWeights, MassSampler
 from widthwise.train import TrainConfig
 
-__all__ = ["PARTS", "PLACEMENTS", "UNIFORM"]
+__all__ = ["PARTS", "UNIFORM"]
 
 UNIFORM = "uniform, same time"
 """Comes last for each seed, because its time is that of the joint runs so far."""
-
-PLACEMENTS: tuple[Placement, ...] = ("consumers", "filters")
 
 
 def result(bench: Bench) -> None:
@@ -62,10 +60,10 @@ def _kept(bench: Bench, name: str, scale: float) -> Value:
 
 
 def weights(bench: Bench) -> None:
-    """alpha's gradient, its spread, and whether it tells which channels matter, for both placements."""
+    """alpha's gradient, its spread, and whether it tells which channels matter, for both placements and lambdas."""
     for seed in bench.settings.weights_seeds:
-        for where in PLACEMENTS:
-            bench.records.once(f"weights/{where}/{seed}", lambda w=where, s=seed: filter_weights(bench, w, s))  # type: ignore[misc]
+        for name in VARIANTS:
+            bench.records.once(f"weights/{name}/{seed}", lambda n=name, s=seed: filter_weights(bench, n, s))  # type: ignore[misc]
 
 
 def share(bench: Bench) -> None:

@@ -8,6 +8,7 @@ from benchmarks.experiments import identity
 from widthwise.joint import RoundSettings
 from widthwise.methods import FNNP, Joint
 from widthwise.methods.compress import plain
+from widthwise.recipes import joint_resnet20_minutes, joint_resnet56_cifar10
 from widthwise.train import TrainConfig
 
 __all__ = ["SETTINGS", "JointSettings", "accelerator", "cpu", "tiny"]
@@ -58,24 +59,16 @@ class JointSettings:
 
 
 def cpu() -> JointSettings:
-    """ResNet-20 on one core: some 11 minutes per run of the method, from the time of `share`."""
+    """ResNet-20 on one core by the recipe of minutes, and as many steps for what it is compared with."""
     fast: dict[str, Any] = {"precision": "bf16", "channels_last": True}
+    recipe = joint_resnet20_minutes()
+    assert isinstance(recipe.method, Joint)
     return JointSettings(
-        model="resnet20",
-        joint=Joint(
-            coarse=TrainConfig(epochs=3, lr=0.1, **fast),
-            rounds=RoundSettings(
-                rounds=6,
-                network=TrainConfig(epochs=1, lr=0.05, **fast),
-                late_round=4,
-                late_epochs=1,
-                late_lr=0.01,
-                weights=TrainConfig(epochs=1, lr=1e-3, weight_decay=0.0, schedule="constant", **fast),
-            ),
-        ),
-        finetune=TrainConfig(epochs=4, lr=0.05, **fast),
-        full=TrainConfig(epochs=7, lr=0.1, **fast),
-        fnnp=FNNP(candidates=60, finalists=1, validation_images=2000, precision="bf16"),
+        model=recipe.model,
+        joint=recipe.method,
+        finetune=recipe.finetune,
+        full=TrainConfig(epochs=4, lr=0.1, **fast),
+        fnnp=FNNP(candidates=40, finalists=1, validation_images=2000, precision="bf16"),
         scratch=TrainConfig(epochs=1, lr=0.1, **fast),
     )
 
@@ -83,16 +76,15 @@ def cpu() -> JointSettings:
 def accelerator() -> JointSettings:
     """ResNet-56 at the paper's length (section 4.1), on one accelerator. Not timed here: none was at hand."""
     fast: dict[str, Any] = {"precision": "bf16", "channels_last": True}
-    paper = Joint()
-    rounds = paper.rounds
+    recipe = joint_resnet56_cifar10()
+    assert isinstance(recipe.method, Joint)
+    assert recipe.method.rounds.late is not None
+    rounds = recipe.method.rounds
+    trainings = {name: replace(getattr(rounds, name), **fast) for name in ("network", "late", "weights")}
     return JointSettings(
-        model="resnet56",
-        joint=replace(
-            paper,
-            coarse=replace(paper.coarse, **fast),
-            rounds=replace(rounds, network=replace(rounds.network, **fast), weights=replace(rounds.weights, **fast)),
-        ),
-        finetune=TrainConfig(epochs=100, batch_size=256, lr=0.01, weight_decay=5e-5, **fast),
+        model=recipe.model,
+        joint=replace(recipe.method, coarse=replace(recipe.method.coarse, **fast), rounds=replace(rounds, **trainings)),
+        finetune=replace(recipe.finetune, **fast),
         full=TrainConfig(epochs=200, lr=0.1, **fast),
         fnnp=FNNP(candidates=200, finalists=2),
         scratch=TrainConfig(epochs=1, lr=0.1, **fast),

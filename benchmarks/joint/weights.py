@@ -1,6 +1,7 @@
 """Do filter weights learn anything? Their gradient, their spread, and their agreement with what a channel is worth."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from statistics import fmean
 from typing import Any
@@ -20,10 +21,17 @@ from widthwise.joint import FilterWeights, Placement, Weighted, WeightedObjectiv
 from widthwise.methods.evaluators import search_device
 from widthwise.train import Outcome, Step, fit
 
-__all__ = ["SCORES", "Watched", "filter_weights", "spread"]
+__all__ = ["SCORES", "VARIANTS", "Watched", "filter_weights", "spread"]
 
 SCORES = ("alpha", "alpha as drawn", "the L1 norm", "the batch norm scale")
 """Of channels, whose agreement with the loss without them is looked at."""
+
+VARIANTS: Mapping[str, tuple[Placement, float | None]] = {
+    "consumers": ("consumers", None),
+    "filters": ("filters", None),
+    "consumers, lambda 0.1": ("consumers", 0.1),
+}
+"""Placement and lambda, if not the settings', of coarse trainings; the last one has the paper's."""
 
 
 class Watched(WeightedObjective):
@@ -51,23 +59,27 @@ def spread(weights: FilterWeights, subnet: Subnet) -> Float[Tensor, ""]:
     return (weights.factors(subnet) - 1).square().mean().sqrt()
 
 
-def filter_weights(bench: Bench, placement: Placement, seed: int) -> Value:
+def filter_weights(bench: Bench, variant: str, seed: int) -> Value:
     """Train coarsely with the weights in one place, then take out each channel in turn."""
     settings, device = bench.settings, search_device()
+    placement, penalty = VARIANTS[variant]
     model = bench.network(seed)
     graph = trace(model, bench.data.example())
     alphas = FilterWeights(graph, placement, seed=seed)
     drawn = alphas.alpha.detach().clone()
     whole = Weighted(model, graph, graph.subnet(), alphas)
-    objective = Watched(whole, "both", penalty=settings.joint.penalty)
-    path = bench.out / "trainings" / f"weights-{placement}-{seed}.pt"
+    objective = Watched(whole, "both", penalty=settings.joint.penalty if penalty is None else penalty)
+    path = bench.out / "trainings" / f"weights-{variant}-{seed}.pt".replace(" ", "_")
     history = fit(model, bench.images, replace(settings.joint.coarse, seed=seed), objective=objective, checkpoint=path)
     for module in (model, alphas):
         module.to(device)
     losses = _without(bench, graph, alphas)
     scores = (alphas.alpha.detach().cpu(), drawn, graph.importance("l1").cpu(), graph.importance("bn_scale").cpu())
     return {
-        "epochs": [{name: epoch.parts[name] for name in ("gradient", "spread", "task")} for epoch in history.epochs],
+        "epochs": [
+            {name: epoch.parts[name] for name in ("gradient", "spread", "norm", "task")} for epoch in history.epochs
+        ],
+        "norms": [float(torch.linalg.vector_norm(of)) for of in (drawn, alphas.alpha.detach().cpu())],
         "taus": {name: _taus(graph, score, losses) for name, score in zip(SCORES, scores, strict=True)},
         "groups": [group.name for group in graph.prunable],
     }

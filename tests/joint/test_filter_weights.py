@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from widthwise import ChannelGraph, Subnet, build_model, materialize, trace
 from widthwise.joint import FilterWeights, Placement, Weighted
+from widthwise.subnet import gated
 
 PLACEMENTS: tuple[Placement, ...] = ("consumers", "filters")
 
@@ -72,6 +73,8 @@ def test_a_weighted_sub_network_is_the_weighted_parent_cut_out(name: str, placem
                 along = torch.where(ids < 0, 1.0, factors[ids.clamp(min=0)])
                 own[tensor].mul_(along.reshape([-1 if d == dim else 1 for d in range(own[tensor].ndim)]))
     torch.testing.assert_close(found, materialize(parent, graph, subnet)(images))
+    if placement == "consumers":  # the reference of every way to run one
+        torch.testing.assert_close(found, gated(model, graph, factors)(images))
     assert all(torch.equal(tensor, before[key]) for key, tensor in small.state_dict().items())
     assert (found - small(images)).abs().max() > 1e-3 * found.abs().max()
     Weighted(small, graph, subnet, weights).fold()

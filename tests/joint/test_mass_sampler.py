@@ -109,5 +109,17 @@ def test_impossible_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="noise"):
         MassSampler(space, noise=-1)
     sampler = MassSampler(space)
-    with pytest.raises(ConfigError, match="rate"):
-        sampler.fixed(torch.zeros(4), 1.0)
+    for rate in (1.0, "budget"):
+        with pytest.raises(ConfigError, match="fixed rate"):
+            sampler.fixed(torch.zeros(4), rate)
+
+
+def test_what_cannot_meet_a_budget_is_refused() -> None:
+    graph = graph_of(4)
+    space = WidthSpace().of(graph)
+    sampler = MassSampler(space, limits=Budget(macs=0.5).on(CostModel(graph), space))
+    with pytest.raises(ConfigError, match="below 1"):
+        sampler.draw(torch.zeros(4), torch.ones(1, dtype=torch.float64), 0)
+    with pytest.raises(ConfigError, match="fixed rate"):
+        sampler.fixed(torch.zeros(4), 0.5)
+    assert sampler.fixed(torch.zeros(4), "budget").widths.tolist() == [2]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from widthwise import ChannelGraph, build_model, trace
 from widthwise.errors import ConfigError
-from widthwise.joint import FilterWeights, Policy, ThresNet
+from widthwise.joint import FilterWeights, Policy, RoundSettings, ThresNet
 
 
 def graph_of(*widths: int) -> ChannelGraph:
@@ -69,6 +69,31 @@ def test_the_policy_gradient_is_the_gradient_of_the_expected_reward() -> None:
         assert float(analytic[index]) == pytest.approx(float((above - below) / 2e-6), rel=1e-5, abs=1e-9)
 
 
+def test_the_baseline_is_the_moving_mean_of_rewards() -> None:
+    graph = graph_of(4)
+    alpha, policy = FilterWeights(graph).alpha.detach(), Policy(ThresNet(graph), memory=0.75)
+    choices = torch.zeros(2, 1, dtype=torch.int64)
+    for rewards, baseline in (((1.0, 3.0), 2.0), ((4.0, 8.0), 3.0)):
+        policy.learn(alpha, choices, torch.tensor(rewards))
+        assert policy.baseline == pytest.approx(baseline)
+
+
+def test_a_rising_reward_does_not_stop_the_policy_from_learning() -> None:
+    """As while the network trains: half a step of reward more in each step of the policy."""
+    graph = graph_of(8, 16, 16)
+    found = 0
+    for seed in range(10):
+        generator = torch.Generator().manual_seed(seed)
+        best = torch.randint(5, (3,), generator=generator)
+        alpha, policy = FilterWeights(graph, seed=seed).alpha.detach(), Policy(ThresNet(graph, seed=seed))
+        for step in range(150):
+            choices = policy.choose(alpha, 8, seed=1000 * seed + step)
+            noise = torch.randn(8, generator=generator)
+            policy.learn(alpha, choices, -(choices - best).abs().sum(1).float() + noise + 0.5 * step)
+        found += int(torch.equal(policy.likeliest(alpha), best))
+    assert found >= 9
+
+
 def test_a_baseline_does_not_change_the_expected_gradient() -> None:
     graph = graph_of(4, 6)
     alpha, net = FilterWeights(graph).alpha.detach().double(), ThresNet(graph, (0.2, 0.8)).double()
@@ -83,15 +108,16 @@ def test_a_baseline_does_not_change_the_expected_gradient() -> None:
 def test_the_best_thresholds_of_a_known_problem_are_found() -> None:
     """The reward falls with the distance to a hidden choice for each group, with noise as large as one step."""
     graph = graph_of(8, 16, 16)
-    found = 0
+    found, rounds = 0, RoundSettings()
+    assert rounds.rounds * rounds.policy_steps == 150  # what a search has by default
     for seed in range(20):
         generator = torch.Generator().manual_seed(seed)
         best = torch.randint(5, (3,), generator=generator)
         alpha = FilterWeights(graph, seed=seed).alpha.detach()
-        policy = Policy(ThresNet(graph, seed=seed))
+        policy = Policy(ThresNet(graph, seed=seed), lr=rounds.policy_lr, entropy=rounds.entropy)
         for step in range(150):
-            choices = policy.choose(alpha, 8, seed=1000 * seed + step)
-            noise = torch.randn(8, generator=generator)
+            choices = policy.choose(alpha, rounds.episodes, seed=1000 * seed + step)
+            noise = torch.randn(rounds.episodes, generator=generator)
             policy.learn(alpha, choices, -(choices - best).abs().sum(1).float() + noise)
         found += int(torch.equal(policy.likeliest(alpha), best))
     assert found >= 19

@@ -29,8 +29,8 @@ METHODS: dict[str, Method] = {
         rounds=RoundSettings(
             rounds=3,
             network=replace(BRIEF, lr=0.05),
+            late=replace(BRIEF, lr=0.01),
             late_round=2,
-            late_epochs=1,
             weights=replace(BRIEF, lr=1e-3, schedule="constant"),
             episodes=2,
             episode_images=32,

@@ -287,3 +287,8 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     assert "own.weight" in found[0]["weights"]
     for name, value in found[0]["weights"].items():
         torch.testing.assert_close(found[1]["weights"][name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_seeds_depend_on_every_number_and_on_how_many_there_are() -> None:
+    sets = [(7,), (7, 0), (7, 0, 0), (0, 7), (7, 1), (1, 7), (8,)]
+    assert len({derived_seed(*numbers) for numbers in sets}) == len(sets)

@@ -1,6 +1,8 @@
 """From filter weights and thresholds to a sub-network (joint search-and-training, Algorithm 1)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int64
@@ -13,7 +15,10 @@ from widthwise.joint.weights import softmax_within
 from widthwise.search import fill, uniform_widths
 from widthwise.subnet import Space
 
-__all__ = ["Draw", "MassSampler"]
+__all__ = ["Draw", "MassSampler", "Rate", "check_below_one", "check_rate"]
+
+Rate = float | Literal["budget"]
+"""A share of every group to prune; ``budget`` is the one that just meets the budget."""
 
 _HALVINGS = 50
 """Of the interval in which the exponent lies."""
@@ -30,6 +35,23 @@ class Draw:
     widths: Int64[Tensor, "groups"]
     exponent: float
     """What the thresholds were raised to so that the budget is met; 1 is the paper."""
+
+
+def check_below_one(thresholds: Sequence[float]) -> None:
+    """Under a budget thresholds must be. Raises ConfigError."""
+    if max(thresholds) >= 1:
+        raise ConfigError(
+            f"Under a budget thresholds are below 1, because no power of 1 makes it smaller, but got {thresholds}."
+        )
+
+
+def check_rate(rate: Rate, *, under_budget: bool) -> None:
+    """A number in [0, 1) without a budget, ``budget`` under one. Raises ConfigError."""
+    if (rate == "budget") != under_budget or (rate != "budget" and not 0 <= rate < 1):
+        raise ConfigError(
+            "A fixed rate is a share to prune in [0, 1) where there is no budget, and 'budget' where there is one, but "
+            f"got {rate} {'under a' if under_budget else 'without a'} budget."
+        )
 
 
 class MassSampler:
@@ -56,7 +78,12 @@ class MassSampler:
         """One sub-network for these thresholds, each in (0, 1]; under a budget in (0, 1).
 
         What rounding widths leaves of a budget is given back.
+
+        Raises:
+            ConfigError: a threshold under a budget is 1 or above.
         """
+        if self._limits is not None:
+            check_below_one(thresholds.tolist())
         noisy = self.noisy(alpha, seed)
         masses = self._masses(noisy)
         exponent = self._exponent(masses, thresholds)
@@ -66,17 +93,21 @@ class MassSampler:
         ranking = noisy if self._by_noise else alpha.detach()
         return Draw(self._graph.top(ranking, widths), widths, exponent)
 
-    def fixed(self, alpha: Float[Tensor, "channels"], rate: float) -> Draw:
+    def fixed(self, alpha: Float[Tensor, "channels"], rate: Rate) -> Draw:
         """The same share of every group is pruned (the ablation of table 2); no noise, no thresholds.
 
-        Under a budget the share is the one that meets it.
+        Args:
+            alpha: the channels with the largest weights stay.
+            rate: the share.
+
+        Raises:
+            ConfigError: see `check_rate`.
         """
-        if not 0 <= rate < 1:
-            raise ConfigError(f"A fixed pruning rate is a share in [0, 1), but got {rate}.")
+        check_rate(rate, under_budget=self._limits is not None)
         if self._limits is not None:
             widths = uniform_widths(self._space, self._limits)
         else:
-            widths = self._space.snap((self._space.full * (1 - rate))[None])[0]
+            widths = self._space.snap((self._space.full * (1 - float(rate)))[None])[0]
         return Draw(self._graph.top(alpha.detach(), widths), widths, 1.0)
 
     def noisy(self, alpha: Float[Tensor, "channels"], seed: int) -> Float[Tensor, "channels"]:

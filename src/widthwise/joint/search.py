@@ -3,12 +3,13 @@
 A sampled sub-network is cut out, trained as a network of its own and put back into the parent. That is training in the
 parent's own parameters, with two things decided that the paper is silent on: momentum starts at zero in every round, so
 none of it belongs to slices that were trained rounds ago; and what is not part of the sub-network is not touched, not
-even by weight decay.
+even by weight decay. Every round sees the images in an order and with crops of its own.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from time import perf_counter
 from typing import Protocol, runtime_checkable
 
@@ -38,7 +39,7 @@ from widthwise.train.setup import derived_seed
 
 __all__ = ["Best", "JointSearch", "Round", "Trainer"]
 
-_SAMPLE, _NOISE, _EPISODES = range(3)
+_SAMPLE, _NOISE, _IMAGES, _CHOICES, _EPISODE, _NETWORK, _WEIGHTS = range(7)
 """What seeds are for."""
 
 
@@ -70,6 +71,8 @@ class Round:
 
     index: int
     widths: list[int]
+    kept: list[int]
+    """The channels."""
     thresholds: list[float]
     """Of each group; empty with a fixed rate."""
     exponent: float
@@ -81,7 +84,7 @@ class Round:
     reward: float | None
     """Mean of the episodes; None with a fixed rate."""
     entropy: float | None
-    """Of the policy, in nats per group, before its step."""
+    """Of the policy, in nats per group, before its steps."""
     seconds: float
 
 
@@ -167,6 +170,7 @@ class JointSearch:
         done = Round(
             index=index,
             widths=draw.widths.tolist(),
+            kept=draw.subnet.to_dict()["kept"],
             thresholds=thresholds,
             exponent=draw.exponent,
             accuracy=reached,
@@ -193,11 +197,14 @@ class JointSearch:
 
     def _train(self, index: int, weighted: Weighted) -> None:
         """Lines 6 to 11: the network on training images, then its filter weights on validation images."""
-        phases: tuple[tuple[Trains, TrainConfig, Split], ...] = (
-            ("network", self.settings.network_of(index), self._data.train),
-            ("weights", self.settings.weights, self._data.val),
+        alpha, removed = self.weights.alpha, ~weighted.subnet.keep
+        before = alpha.detach().clone()
+        phases: tuple[tuple[Trains, TrainConfig, Split, int], ...] = (
+            ("network", self.settings.network_of(index), self._data.train, _NETWORK),
+            ("weights", self.settings.weights, self._data.val, _WEIGHTS),
         )
-        for trains, config, split in phases:
+        for trains, given, split, use in phases:
+            config = replace(given, seed=derived_seed(self._seed, given.seed, index, use))
             weighted.network.requires_grad_(trains == "network")
             weighted.weights.requires_grad_(trains == "weights")
             objective = WeightedObjective(weighted, trains, label_smoothing=config.label_smoothing, name=str(index))
@@ -205,6 +212,7 @@ class JointSearch:
             self._trainer.fit(name, weighted.network, config, objective=objective, train=split, validate=False)
         weighted.network.requires_grad_(True)
         weighted.weights.requires_grad_(True)
+        alpha.data[removed] = before[removed]  # one parameter of the optimiser, whose weight decay acts on all of it
 
     def _accuracy(self, weighted: Weighted) -> float:
         network = weighted.network
@@ -212,22 +220,28 @@ class JointSearch:
             return accuracy(network, self._data.val, precision=self.settings.network.precision)
 
     def _learn(self, index: int) -> tuple[float, float]:
-        """Section 3.2: K sub-networks on the weights as they are now, and one step of the policy."""
+        """Section 3.2: the policy learns from sub-networks with the weights as they are now."""
         alpha = self.weights.alpha.detach().cpu()
-        entropy = self.policy.entropy(alpha)
-        choices = self.policy.choose(alpha, self.settings.episodes, seed=derived_seed(self._seed, index, _EPISODES))
-        images, labels = self._episode_batch(index)
-        rewards = []
-        for episode, row in enumerate(choices):
-            seed = derived_seed(self._seed, index, _EPISODES, episode)
-            draw = self._sampler.draw(alpha, self.policy.thresholds(row), seed)
-            share = self._cost.params(draw.subnet) / self._cost.full["params"]
-            rewards.append(-(self._loss(draw.subnet, images, labels) + self.settings.gamma * share))
-        self.policy.learn(alpha, choices, torch.tensor(rewards))
-        return entropy, sum(rewards) / len(rewards)
+        entropy, means = self.policy.entropy(alpha), []
+        for step in range(self.settings.policy_steps):
+            choices = self.policy.choose(
+                alpha, self.settings.episodes, seed=derived_seed(self._seed, index, _CHOICES, step)
+            )
+            batch = self._episode_batch(derived_seed(self._seed, index, _IMAGES, step))
+            seeds = [derived_seed(self._seed, index, _EPISODE, step, episode) for episode in range(len(choices))]
+            rewards = [self._reward(alpha, row, seed, *batch) for row, seed in zip(choices, seeds, strict=True)]
+            self.policy.learn(alpha, choices, torch.tensor(rewards))
+            means.append(fmean(rewards))
+        return entropy, fmean(means)
 
-    def _episode_batch(self, index: int) -> tuple[Tensor, Tensor]:
-        some = at_most(self._data.val, self.settings.episode_images, derived_seed(self._seed, index))
+    def _reward(self, alpha: Tensor, choices: Tensor, seed: int, images: Tensor, labels: Tensor) -> float:
+        """Equation 3 for one sub-network; the parameters as a share of the full network's."""
+        subnet = self._sampler.draw(alpha, self.policy.thresholds(choices), seed).subnet
+        share = self._cost.params(subnet) / self._cost.full["params"]
+        return -(self._loss(subnet, images, labels) + self.settings.gamma * share)
+
+    def _episode_batch(self, seed: int) -> tuple[Tensor, Tensor]:
+        some = at_most(self._data.val, self.settings.episode_images, seed)
         images, labels = next(iter(some.batches(len(some), device=self._device)))
         return images, labels
 
@@ -253,6 +267,9 @@ class JointSearch:
         save_state(self._state, state)
         self._log.append({"event": "round", **asdict(done)})
         self._on_round(done)
+        self._forget(done)
+
+    def _forget(self, done: Round) -> None:
         for trains in ("network", "weights"):
             self._trainer.forget(f"round-{done.index}-{trains}")
 
@@ -272,3 +289,4 @@ class JointSearch:
             self._log.append({"event": "round", **asdict(done)})
         for done in self.rounds:
             self._on_round(done)
+            self._forget(done)

@@ -69,7 +69,8 @@ class Policy:
 
     What the paper is silent on: rewards are taken relative to a moving mean of earlier ones, which changes no
     gradient's expectation and its variance a lot, and in units of their spread; and the entropy of the policy counts a
-    little, or it settles on a neighbour of the best thresholds.
+    little, or it settles on a neighbour of the best thresholds. The mean forgets fast: rewards rise while the network
+    trains, and a mean that lags behind finds every episode good.
 
     Args:
         net: the policy.
@@ -78,7 +79,7 @@ class Policy:
         entropy: how much the entropy counts, beside rewards of spread 1; 0 is the paper.
     """
 
-    def __init__(self, net: ThresNet, *, lr: float = 1e-3, memory: float = 0.9, entropy: float = 0.2) -> None:
+    def __init__(self, net: ThresNet, *, lr: float = 1e-3, memory: float = 0.5, entropy: float = 0.2) -> None:
         self.net, self.memory, self._entropy = net, memory, entropy
         self.optimizer = torch.optim.Adam(net.parameters(), lr=lr)
         self.baseline: float | None = None

@@ -18,6 +18,7 @@ from torch import nn
 from widthwise.data import JoinedSplit, Split
 from widthwise.errors import ConfigError
 from widthwise.joint import FilterWeights, JointSearch, Placement, Round, RoundSettings, Weighted, WeightedObjective
+from widthwise.joint.sampler import check_below_one, check_rate
 from widthwise.methods.base import Found, Task, check_choices
 from widthwise.methods.evaluators import search_device
 from widthwise.methods.initialise import fresh
@@ -49,8 +50,10 @@ class Joint:
     """How the target network is trained before the search."""
     coarse_images: Images = "all"
     """On the training and validation images (the paper), or on the training images only."""
-    penalty: float = 0.1
-    """lambda: what the Euclidean norm of the filter weights counts in coarse training (equation 1)."""
+    penalty: float = 1e-4
+    """lambda: what the Euclidean norm of the filter weights counts in coarse training (equation 1). The paper has 0.1;
+    but the gradient of a norm has length 1 however short the weights are, so at 0.1 they are all zero within hundreds
+    of steps, and with them what was to be learned (docs/joint.md)."""
     placement: Placement = "consumers"
     """Where a filter weight acts: where its channel is consumed, or on the filter itself (the paper, equation 6), where
     a batch norm takes it back."""
@@ -79,11 +82,10 @@ class Joint:
 
     def search(self, task: Task) -> Found:
         """Train coarsely, then sample and train in turns; the best sub-network of any round is what is fine-tuned."""
-        if task.limits.limits and max(self.rounds.thresholds) >= 1:
-            raise ConfigError(
-                "Under a budget thresholds are below 1, because no power of 1 makes it smaller, but got "
-                f"{self.rounds.thresholds}."
-            )
+        if self.rounds.fixed_rate is not None:
+            check_rate(self.rounds.fixed_rate, under_budget=bool(task.limits.limits))
+        elif task.limits.limits:
+            check_below_one(self.rounds.thresholds)
         parent, weights = self._coarsely_trained(task)
         target = copy.deepcopy(parent)
         Weighted(target, task.graph, task.graph.subnet(), weights).fold()

@@ -93,5 +93,5 @@ def count_steps(model: nn.Module, train: Split, batch_size: int, world: int) -> 
 
 
 def derived_seed(*numbers: int) -> int:
-    """A seed below 2^32 that depends on all `numbers`, unlike their sum or product."""
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+    """A seed below 2^32 that depends on all `numbers` and on how many they are, unlike their sum or product."""
+    return int(np.random.SeedSequence([len(numbers), *numbers]).generate_state(1)[0])  # it pads with zeros
