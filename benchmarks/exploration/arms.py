@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from time import perf_counter
 from typing import Any
 
@@ -24,7 +25,7 @@ from widthwise import (
     trace,
 )
 from widthwise.data import ImageData, at_most
-from widthwise.exploration import SampleLosses, batches_per_epoch
+from widthwise.exploration import ExplorationEstimation, SampleLosses, batches_per_epoch, by_rank
 from widthwise.methods import Exploration, Method, Task, Trainer
 from widthwise.methods.evaluators import CALIBRATION_BATCH, search_device
 from widthwise.runs import Journal
@@ -74,8 +75,11 @@ class Bench:
         with Journal.open(self.out / "searches" / f"{name}-{budget}-{seed}.jsonl".replace(" ", "_")) as log:
             task = self.task(budget, log)
             subnet = search(task)
+            records = [event["record"] for event in log.events if event.get("event") == "probabilities"]
         seconds = perf_counter() - start
         value: Value = {"kept": subnet.to_dict()["kept"], "macs": task.cost.macs(subnet), "search_s": seconds}
+        evidence = {name: fmean(r[name] for r in records if r) for name in ("effective", "power") if any(records)}
+        value |= {"evidence": evidence} if evidence else {}
         return value | {"params": task.cost.params(subnet), **self.before(subnet)}
 
     def network(self, subnet: Subnet) -> nn.Module:
@@ -155,6 +159,25 @@ def _method(**changes: Any) -> Callable[[Bench, int], Callable[[Task], Subnet]]:
     return _by(changed)
 
 
+def _start(bench: Bench, seed: int) -> Callable[[Task], Subnet]:
+    """The probabilities as they start, no sample seen."""
+    method = bench.settings.method
+    assert method.prior is not None
+
+    def search(task: Task) -> Subnet:
+        first = by_rank(task.graph, task.graph.importance(method.prior), method.prior_spread)
+        return ExplorationEstimation(task.space, task.limits, method.settings, start=first, seed=seed).found()
+
+    return search
+
+
+def _as_many(bench: Bench, seed: int) -> Callable[[Task], Subnet]:
+    """All samples of a step from one distribution: as many evaluations, and T_alpha falls as fast."""
+    inner = bench.settings.method.settings
+    sets = inner.resamplings + 1
+    return _method(resamplings=0, samples=sets * inner.samples, decay=inner.decay**inner.resamplings)(bench, seed)
+
+
 ARMS: Mapping[str, Callable[[Bench, int], Callable[[Task], Subnet]]] = {
     "exploration": _method(),
     "random search": _random,
@@ -164,7 +187,9 @@ ARMS: Mapping[str, Callable[[Bench, int], Callable[[Task], Subnet]]] = {
 """By the name that the page shows."""
 
 ABLATIONS: Mapping[str, Callable[[Bench, int], Callable[[Task], Subnet]]] = {
+    "start, no search": _start,
     "no exploration": _method(resamplings=0),
+    "no exploration, as many samples": _as_many,
     "K = m = 1": _method(resamplings=1, moves=1),
     "K = m = 3": _method(resamplings=3, moves=3),
     "global statistics": _method(statistics="global"),
@@ -172,4 +197,4 @@ ABLATIONS: Mapping[str, Callable[[Bench, int], Callable[[Task], Subnet]]] = {
     "from p = 1": _method(prior=None, t_alpha=2.0),
 }
 """The method with one setting changed (table 3; the last one starts as the paper does); steps are as many, so those
-with fewer sets see fewer samples."""
+with fewer sets see fewer samples, but for the one that says so."""

@@ -5,11 +5,12 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.experiments import results_of
 from benchmarks.report import Check, Table, by_seed, drawn, page, schedules, write_figures, write_page
+from widthwise.report.data.probabilities import snapshots_of
+from widthwise.report.figures import probabilities_figure
 from widthwise.runs import read_events, read_json
 
 __all__ = ["write"]
@@ -26,7 +27,7 @@ def write(run: Path, docs: Path) -> Path:
     results = results_of(read_events(run / "journal.jsonl"))
     runs = _runs(results)
     stem = f"exploration_{config['model']}"
-    links = write_figures(docs, stem, _figures(run, runs))
+    links = write_figures(docs, stem, _figures(run, runs, results))
     command = "python -m benchmarks.exploration all --data ... --weights ... --settings ... --out ..."
     tables = [table for table in (_result(runs), _cost(results)) if table.rows]
     title = f"Exploration and estimation on {config['model']}"
@@ -59,9 +60,15 @@ def _result(runs: Runs) -> Table:
         macs = fmean(found["macs"] for found, _ in pairs) / 1e6
         seconds = fmean(found["search_s"] for found, _ in pairs)
         before, after = (_mean([pair[place]["test"] for pair in pairs]) for place in (0, 1))
-        rows.append((f"{float(budget):.0%}", name, before, after, f"{macs:.2f}", f"{seconds:.0f}"))
+        evidence = fmean(found["evidence"]["effective"] for found, _ in pairs) if "evidence" in pairs[0][0] else None
+        sampled = "-" if evidence is None else f"{evidence:.1f}"
+        rows.append((f"{float(budget):.0%}", name, before, after, f"{macs:.2f}", f"{seconds:.0f}", sampled))
     columns = ("budget", "run", "before fine-tuning (%)", "after (%)", "MACs (millions)", "search (s)")
-    note = "Test accuracy, mean and standard deviation over seeds; batch-norm statistics recomputed before."
+    columns += ("effective samples",)
+    note = (
+        "Test accuracy, mean and standard deviation over seeds; batch-norm statistics recomputed before. Effective "
+        "samples: size of the samples of one step by their likelihood ratios (Kish), mean over the search."
+    )
     return Table("Result", columns, tuple(rows), note)
 
 
@@ -97,7 +104,7 @@ def _checks(runs: Runs, results: Results) -> list[Check]:
     return checks
 
 
-def _figures(run: Path, runs: Runs) -> dict[str, tuple[Figure, str]]:
+def _figures(run: Path, runs: Runs, results: Results) -> dict[str, tuple[Figure, str]]:
     figures: dict[str, tuple[Figure, str]] = {}
     budgets = sorted({budget for _, budget in runs})
     if budgets:
@@ -106,17 +113,6 @@ def _figures(run: Path, runs: Runs) -> dict[str, tuple[Figure, str]]:
         figures["result"] = (drawn(tests, by_seed, 1, (8, 3.6)), caption)
         log = run / "searches" / f"exploration-{budgets[0]}-0.jsonl"
         shown = [event for event in read_events(log) if event["event"] == "probabilities"]
-        if len(shown) > 2:
-            three = [shown[0], shown[len(shown) // 2], shown[-1]]
-            caption = "Probabilities of all channels at the start, in the middle and at the end of a search"
-            figures["dynamics"] = (drawn(three, _dynamics, 3, (9, 3)), caption)
+        caption = "Keep probabilities of each group at the start, in the middle and at the end of a search (seed 0)"
+        figures["dynamics"] = (probabilities_figure(snapshots_of(shown, results["groups"]["widths"])), caption)
     return figures
-
-
-def _dynamics(shown: Sequence[Value], axes: Sequence[Axes]) -> None:
-    for panel, event in zip(axes, shown, strict=True):
-        panel.hist(event["p"], bins=25, range=(0, 1), color="#1b6ca8")
-        panel.set_title(f"step {event['step']}", fontsize=9)
-        panel.set_xlabel("keep probability", fontsize=8)
-        panel.tick_params(labelsize=8)
-    axes[0].set_ylabel("channels", fontsize=8)

@@ -13,6 +13,7 @@ __all__ = ["PARTS"]
 
 def result(bench: Bench) -> None:
     """The method beside a random search of the same cost, FNNP, and L1 at uniform width."""
+    bench.records.once("groups", lambda: {"widths": {group.name: group.width for group in bench.graph.prunable}})
     for seed in bench.settings.seeds:
         for budget in bench.settings.budgets:
             _chosen(bench, ARMS, budget, seed)

@@ -1,7 +1,7 @@
 """Small problems whose best sub-network is known."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool
@@ -73,12 +73,12 @@ def solved(toy: Toy, settings: ExplorationSettings, evaluations: int, seed: int)
         for subnet in [searcher.ask() for _ in range(settings.samples)]:
             searcher.tell(subnet, -toy.loss(subnet.keep))
             count += 1
-        if searcher.steps > step:
+        if searcher.steps > step and count < evaluations:
             hit = torch.equal(searcher.found().keep, toy.best)
             since = (since or count) if hit else 0
     return bool(since), since
 
 
 QUICK = ExplorationSettings(lr=0.005, t_alpha=2.0)
-NONE = ExplorationSettings(lr=0.005, t_alpha=2.0, resamplings=0)
-"""No exploration; the same number of samples from each distribution."""
+NONE = replace(QUICK, samples=QUICK.samples * 6, resamplings=0, decay=QUICK.decay**QUICK.resamplings)
+"""No exploration: as many samples in a step, all from one distribution, and T_alpha falls as fast."""

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from widthwise import Budget, CostModel, Subnet, WidthSpace, build_model, trace
-from widthwise.exploration import ExplorationEstimation, ExplorationSettings, RandomBudget
+from widthwise import Budget, ChannelGraph, CostModel, Subnet, WidthSpace, build_model, trace
+from widthwise.exploration import ExplorationEstimation, ExplorationSettings, RandomBudget, by_rank
+from widthwise.exploration.distribution import inside
 
 
 class Depthwise(nn.Module):
@@ -54,16 +55,65 @@ def test_the_expected_cost_is_that_of_all_sub_networks(metric: str) -> None:
 def test_samples_cost_the_budget_on_average(share: float, name: str) -> None:
     pixels = 32 if name == "resnet20" else 64
     graph, space, cost, limits = prepared(build_model(name), torch.zeros(1, 3, pixels, pixels), Budget(macs=share))
-    settings = ExplorationSettings(samples=2000, t_alpha=1.0)
-    for seed in range(2):
-        searcher = ExplorationEstimation(space, limits, settings, seed=seed)
-        if seed:  # any other distribution
-            noise = torch.rand(graph.num_channels, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-            searcher.p = searcher.budget.projected(0.5 + 0.49 * noise)
-            searcher._begin()
-        widths = torch.stack([graph.widths(searcher.ask()) for _ in range(settings.samples)])
-        mean = float(cost.macs(widths).double().mean()) / cost.full["macs"]
-        assert mean == pytest.approx(share, rel=0.02)
+    settings = ExplorationSettings(samples=200, resamplings=2, t_alpha=1.0)
+    rank = by_rank(graph, graph.importance("l1"), 1.0)
+    odds = torch.randn(graph.num_channels, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    for start in (None, rank, inside(torch.sigmoid(3 * odds))):  # the paper's, ours, and one that has decided
+        searcher = ExplorationEstimation(space, limits, settings, start=start)
+        means = [mean_of_a_set(searcher, graph, cost) for _ in range(settings.resamplings + 1)]
+        assert means == pytest.approx([share] * len(means), rel=0.03)  # of each set, moved about or not
+        assert sum(means) / len(means) == pytest.approx(share, rel=0.02)
+
+
+def mean_of_a_set(searcher: ExplorationEstimation, graph: ChannelGraph, cost: CostModel) -> float:
+    """The mean share of the multiply-adds of the samples of one set, which are told losses by chance."""
+    subnets = [searcher.ask() for _ in range(searcher.settings.samples)]
+    for subnet in subnets:
+        searcher.tell(subnet, float(subnet.keep.double().sin().sum() % 1))
+    widths = torch.stack([graph.widths(subnet) for subnet in subnets])
+    return float(cost.macs(widths).double().mean()) / cost.full["macs"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "share"), [({"min_ratio": 0.5}, 0.36), ({"min_ratio": 0.5}, 0.5), ({"multiple_of": 8}, 0.2)]
+)
+def test_least_widths_count_in_what_samples_cost(rule: dict[str, float], share: float) -> None:
+    graph, space, cost, limits = prepared(
+        build_model("resnet56"), torch.zeros(1, 3, 32, 32), Budget(macs=share), **rule
+    )
+    settings = ExplorationSettings(samples=200)
+    searcher = ExplorationEstimation(space, limits, settings, start=by_rank(graph, graph.importance("l1"), 1.0))
+    means = [mean_of_a_set(searcher, graph, cost) for _ in range(2)]
+    assert means == pytest.approx([share] * 2, rel=0.03)
+
+
+@pytest.mark.parametrize("start", [0.99, 0.5, 0.05])
+def test_a_projection_meets_any_share_that_can_be_and_empties_no_group(start: float) -> None:
+    graph, space, _, limits = prepared(build_model("resnet56"), torch.zeros(1, 3, 32, 32), Budget(macs=0.44))
+    budget, p = RandomBudget(space, limits), torch.full((graph.num_channels,), start, dtype=torch.float64)
+    for share in (0.1, 0.5, 1.0, 1.6):
+        found = budget._shifted(p, share)
+        assert float(budget.used(found)) == pytest.approx(share, rel=1e-4)
+        means = torch.stack([found[group.ids].mean() for group in graph.prunable])
+        torch.testing.assert_close(means, means.mean().expand_as(means))
+
+
+def test_above_the_budget_a_projection_only_lowers() -> None:
+    graph, space, _, limits = prepared(build_model("resnet20"), torch.zeros(1, 3, 32, 32), Budget(macs=0.8))
+    budget, learned = RandomBudget(space, limits), torch.full((graph.num_channels,), 0.7, dtype=torch.float64)
+    assert torch.equal(budget.projected(learned, 2.0), learned)
+    assert float(budget.used(budget.projected(learned, 1.0))) == pytest.approx(1, rel=1e-4)
+
+
+def test_losses_that_say_nothing_leave_all_groups_alike() -> None:
+    """From p = 1 the dearest group, the residual stream, must not be what pays for the budget."""
+    graph, space, _, limits = prepared(build_model("resnet20"), torch.zeros(1, 3, 32, 32), Budget(macs=0.5))
+    searcher = ExplorationEstimation(space, limits, ExplorationSettings(resamplings=1, decay=0.8, t_alpha=2.0))
+    while searcher.steps < 12:
+        searcher.tell(searcher.ask(), -1.0)
+    means = torch.stack([searcher.p[group.ids].mean() for group in graph.prunable])
+    assert float(searcher.budget.used(searcher.p)) == pytest.approx(1, rel=1e-3)
+    assert float(means.min()) > 0.95 * float(means.max())
 
 
 def test_probabilities_within_the_budget_are_not_corrected() -> None:
@@ -99,6 +149,20 @@ def test_groups_without_a_choice_are_always_whole() -> None:
     assert bool(fixed.any())
     assert all(bool(searcher.ask().keep[fixed].all()) for _ in range(8))
     assert bool(searcher.found().keep[fixed].all())
+
+
+def test_what_is_always_kept_counts_for_nothing_when_samples_are_weighed() -> None:
+    _, space, _, limits = prepared(
+        build_model("resnet20"), torch.zeros(1, 3, 32, 32), Budget(macs=0.7), keep_outputs_of=("layer*.conv1",)
+    )
+    searcher = ExplorationEstimation(space, limits, ExplorationSettings(samples=8))
+    fixed = searcher.budget.fixed
+    assert int(fixed.sum()) > 100
+    for _ in range(2 * 8):
+        searcher.tell(searcher.ask(), -1.0)
+    drawn, now = searcher._drawn_from, searcher.p
+    assert torch.equal(drawn[fixed], now[fixed])
+    assert not torch.equal(drawn[~fixed], now[~fixed])
 
 
 def test_every_sample_has_a_channel_in_each_group() -> None:

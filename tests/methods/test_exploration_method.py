@@ -56,7 +56,7 @@ def test_a_trained_network_loses_less_than_with_random_channels() -> None:
     torch.manual_seed(0)
     data, model = widthwise.load_data("digits"), widthwise.build_model("digits_net")
     widthwise.train.fit(model, data.train, TrainConfig(epochs=6, batch_size=64, lr=0.1))
-    method = replace(SHORT, epochs=20, settings=replace(SHORT.settings, resamplings=5))
+    method = replace(SHORT, epochs=20, prior_spread=0.0, settings=replace(SHORT.settings, resamplings=5))
     result = widthwise.compress(
         model, data, budget=widthwise.Budget(macs=0.5), method=method, finetune=TrainConfig(epochs=0)
     )

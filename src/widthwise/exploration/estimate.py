@@ -1,5 +1,7 @@
 """Estimation: the distribution that the samples speak for, near the last one (section 3.3, equation 14)."""
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float64
 from torch import Tensor
@@ -8,7 +10,7 @@ from widthwise.exploration.distribution import inside, log_likelihood, weigh
 from widthwise.exploration.samples import Samples, loss_gradient
 from widthwise.exploration.surrogate import LinearSurrogate
 
-__all__ = ["Estimator", "along", "divergence", "objective", "objective_gradient"]
+__all__ = ["Estimator", "Evidence", "along", "divergence", "objective", "objective_gradient"]
 
 Probabilities = Float64[Tensor, "channels"]
 
@@ -34,6 +36,16 @@ def objective_gradient(
     return proximity * (torch.logit(p) - torch.logit(before)) + loss_gradient(samples, p, power=power)
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """How much samples say of a distribution that others were drawn from."""
+
+    effective: float
+    """Effective sample size of the likelihood ratios as they are."""
+    power: float
+    """What they are raised to so that enough samples count."""
+
+
 class Estimator:
     """Adam on equation 14, whose moments last from step to step.
 
@@ -53,8 +65,8 @@ class Estimator:
         self._adam = torch.optim.Adam([self._p], lr=lr)
         self._steps, self._proximity, self._least = steps, proximity, least_effective
 
-    def step(self, before: Probabilities, samples: Samples, prices: Probabilities) -> tuple[Probabilities, float]:
-        """The next distribution, and the effective sample size that it was found with.
+    def step(self, before: Probabilities, samples: Samples, prices: Probabilities) -> tuple[Probabilities, Evidence]:
+        """The next distribution, and how much the samples say of it.
 
         Args:
             before: the last one.
@@ -62,7 +74,8 @@ class Estimator:
             prices: what each channel costs.
         """
         self._p.copy_(before)
-        weighted = weigh(log_likelihood(samples.keep, before) - samples.log_drawn, self._least)
+        ratios = log_likelihood(samples.keep, before) - samples.log_drawn
+        weighted = weigh(ratios, self._least)
         rest, slope = self._surrogate.unexplained(samples), self._surrogate.slope
         for _ in range(self._steps):
             of_rest = objective_gradient(self._p, before, rest, proximity=self._proximity, power=weighted.power)
@@ -70,7 +83,7 @@ class Estimator:
             self._adam.step()
             self._p.copy_(inside(self._p))
         self._surrogate.learn(samples)
-        return self._p.clone(), weighted.effective
+        return self._p.clone(), Evidence(weigh(ratios).effective, weighted.power)
 
 
 def along(gradient: Probabilities, prices: Probabilities, p: Probabilities) -> Probabilities:

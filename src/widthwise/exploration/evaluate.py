@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,12 +24,13 @@ Draw = tuple[int, int, Bool[Tensor, "samples channels"]]
 """Number of the pass over the images, number of the batch in it, and sub-networks to run on that batch."""
 
 Score = tuple[float, float]
-"""Cross-entropy and top-1 accuracy."""
+"""Cross-entropy (not finite where the network is broken) and top-1 accuracy."""
 
 
 def batches_per_epoch(split: Split, batch: int) -> int:
-    """How many batches one pass has."""
-    return len(split.batches(batch))
+    """How many batches one pass has; a single image that is left over is no batch (batch norms need two)."""
+    whole, ragged = divmod(len(split), batch)
+    return whole + (ragged > 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +72,14 @@ class _Evaluator:
         images, labels = self._batch(epoch, index)
         mode = normalising_by_batch if self._task.statistics == "batch" else evaluating
         with mode(self._task.model):
-            return [self._score(Subnet(keep), images, labels) for keep in keeps]
+            scores = [self._score(Subnet(keep), images, labels) for keep in keeps]
+        losses, accuracies = torch.stack(scores).T.tolist()  # waits for the device once
+        return list(zip(losses, accuracies, strict=True))
 
-    def _score(self, subnet: Subnet, images: Tensor, labels: Tensor) -> Score:
+    def _score(self, subnet: Subnet, images: Tensor, labels: Tensor) -> Float[Tensor, "2"]:
         with autocast(images.device, self._task.precision):
             logits = logits_of(self._network.subnet(subnet)(images)).float()
-        return float(F.cross_entropy(logits, labels)), float((logits.argmax(1) == labels).float().mean())
+        return torch.stack([F.cross_entropy(logits, labels), (logits.argmax(1) == labels).float().mean()])
 
     def _batch(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
         """Steps come in order, so that a pass over the images is read once."""

@@ -13,7 +13,7 @@ def by_rank(graph: ChannelGraph, importance: Float64[Tensor, "channels"], spread
     """Probabilities whose log-odds rise evenly with the rank of a channel within its group, from -spread to spread.
 
     From p = 1 (Algorithm 1, line 1) every channel has to be found superfluous by sampling. Which filters are small is
-    known before, and all groups start as wide as one another.
+    known before. All groups have one mean, and a common shift of the log-odds onto a budget leaves them so, nearly.
 
     Args:
         graph: whose groups.

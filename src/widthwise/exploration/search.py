@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from math import isfinite
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -11,7 +12,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from widthwise.channels import Subnet
-from widthwise.errors import CorruptRun
+from widthwise.errors import CorruptRun, NonFiniteLoss
 from widthwise.exploration.evaluate import Draw
 from widthwise.exploration.searcher import ExplorationEstimation
 from widthwise.parallel import in_order
@@ -57,6 +58,7 @@ def explore_and_estimate(
 
     Raises:
         CorruptRun: the log is that of other samples.
+        NonFiniteLoss: a whole set of samples has no finite loss.
     """
     done = iter([event for event in log.events if event.get("event") == "samples"])
     shown = {event["step"] for event in log.events if event.get("event") == "probabilities"}
@@ -81,9 +83,22 @@ def _evaluated(
 ) -> Mapping[str, Any]:
     parts: list[Draw] = [(step // batches, step % batches, part) for part in keep.chunk(max(1, workers))]
     scores = [score for part in in_order(evaluate(parts)) for score in part]
-    facts = {"losses": [loss for loss, _ in scores], "accuracies": [accuracy for _, accuracy in scores]}
+    losses = _finite([loss for loss, _ in scores], step)
+    facts = {"losses": losses, "accuracies": [accuracy for _, accuracy in scores]}
     log.append({"event": "samples", "step": step, "digest": _digest(keep), **facts})
     return facts
+
+
+def _finite(losses: list[float], step: int) -> list[float]:
+    """A sub-network whose outputs are no numbers counts as the worst of its set."""
+    known = [loss for loss in losses if isfinite(loss)]
+    if not known:
+        raise NonFiniteLoss(
+            f"Sub-networks are compared by their losses, but none of the {len(losses)} of step {step} is a finite "
+            "number. Judge with precision='fp32' (or bf16) and statistics='batch', and look whether the full network "
+            "computes finite outputs on these images."
+        )
+    return [loss if isfinite(loss) else max(known) for loss in losses]
 
 
 def _known(event: Mapping[str, Any], step: int, keep: Bool[Tensor, "samples channels"]) -> Mapping[str, Any]:

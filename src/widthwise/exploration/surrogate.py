@@ -21,7 +21,8 @@ class LinearSurrogate:
 
     The gradient that a few samples give for one channel is noisy mostly because all others differ between them too.
     What the model explains of that is taken out of the losses, and put back as the model's own gradient, which is
-    exact: the expectation stays the same, whatever the model says. It is not in the paper.
+    exact: the expectation stays the same, whatever the model says, as long as samples are weighed by their full ratios;
+    flattened weights scale what is left of the losses. It is not in the paper.
 
     Args:
         channels: how many.

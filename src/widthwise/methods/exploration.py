@@ -1,7 +1,7 @@
 """Exploration and estimation: a keep probability for every channel of a trained network, found by sampling.
 
-Wang et al., "Exploration and Estimation for Model Compression". The weights stay as they are; sub-networks are drawn
-from a distribution under the budget, which is moved about (exploration) and pulled to where losses are low
+Zhang, Gao and Huang, "Exploration and Estimation for Model Compression". The weights stay as they are; sub-networks are
+drawn from a distribution under the budget, which is moved about (exploration) and pulled to where losses are low
 (estimation). What is likelier kept than not is fine-tuned.
 
 Where we differ, and why, is said where it happens: ``exploration/budget.py`` (the constraint), ``distribution.py`` (the

@@ -1,7 +1,8 @@
 """The experiments of exploration and estimation (section 4).
 
 The paper counts the multiply-adds of convolutions; so do these budgets, nearly. Its batch size, the number of samples
-of a step and epsilon are not given: they are ours. ImageNet is a folder of images (``folder:/data/imagenet``).
+of a step and epsilon are not given: they are ours, and so is the way the constraint is kept (docs/exploration.md).
+ImageNet is a folder of images (``folder:/data/imagenet``).
 """
 
 from widthwise.cost import Budget
@@ -22,7 +23,7 @@ __all__ = [
 
 
 def _cifar10(model: str, kept: float, reported: str) -> Recipe:
-    """The full network is trained as PyTorch's example does it: 160 epochs from 0.1."""
+    """160 epochs from 0.1, which the paper gives for the fine-tuning; the full network is trained alike."""
     schedule = TrainConfig(
         epochs=160,
         lr=0.1,

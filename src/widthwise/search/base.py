@@ -13,7 +13,8 @@ Widths = Int64[Tensor, "groups"]
 
 @runtime_checkable
 class Searcher(Protocol):
-    """Chooses strategies; knows no network.
+    """Chooses strategies; knows no network. (Exploration and estimation chooses channels, not widths: its searcher has
+    the same two methods for sub-networks, and a driver of its own.)
 
     A searcher is deterministic in its seed and in what it has been told, so replaying a journal of asks and tells
     brings it back to where it was.

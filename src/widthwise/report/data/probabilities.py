@@ -1,7 +1,7 @@
 """Exploration and estimation: how the keep probabilities of channels moved, and what the samples scored."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from statistics import fmean
@@ -11,7 +11,7 @@ import numpy as np
 
 from widthwise.methods import RunRecord
 
-__all__ = ["Box", "Probabilities", "Samples", "Snapshot", "probabilities_of", "samples_of"]
+__all__ = ["Box", "Probabilities", "Samples", "Snapshot", "probabilities_of", "samples_of", "snapshots_of"]
 
 HALF = 0.5
 """A channel that is likelier kept than not stays."""
@@ -77,12 +77,22 @@ def probabilities_of(run: RunRecord) -> Probabilities | None:
     if not events:
         return None
     groups = (run.result or {}).get("groups") or [{"name": "all channels", "width": len(events[0]["p"])}]
+    return snapshots_of(events, {group["name"]: group["width"] for group in groups})
+
+
+def snapshots_of(events: Sequence[Mapping[str, Any]], groups: Mapping[str, int]) -> Probabilities:
+    """The box plots of what a search wrote down.
+
+    Args:
+        events: of the kind ``probabilities``, at least one.
+        groups: widths by name, in the order of the channels.
+    """
     first, last = events[0], events[-1]
     middle = min(events, key=lambda e: abs(2 * e["step"] - first["step"] - last["step"]))
     moments = {event["step"]: event for event in (first, middle, last)}
-    ends = [0, *accumulate(group["width"] for group in groups)]
+    ends = [0, *accumulate(groups.values())]
     return Probabilities(
-        groups=tuple(group["name"] for group in groups),
+        groups=tuple(groups),
         snapshots=tuple(
             Snapshot(step=step, boxes=tuple(box(event["p"][a:b]) for a, b in pairwise(ends)))
             for step, event in moments.items()
