@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_row_can_be_recomputed_from_its_runs(folder: Path) -> None:
     found = compared(folder)
-    assert [(arm.name, len(arm.runs)) for arm in found.arms] == [("fnnp", 2), ("l1", 2), ("uniform", 2)]
+    assert [(arm.name, len(arm.runs)) for arm in found.arms] == [("fnnp", 2), ("uniform", 2), ("l1", 2)]
     rows = {row["method, mean" if "method, mean" in row else "method"]: row for row in table_of(folder)}
     for arm in found.arms:
         results = [run.result for run in arm.runs]
@@ -75,14 +75,46 @@ def test_runs_that_are_there_are_read(folder: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(FNNP, "search", lambda self, task: pytest.fail("searched again"))
     monkeypatch.setattr(Baseline, "search", lambda self, task: pytest.fail("searched again"))
     before = (folder / "comparison.json").read_bytes()
+    environments = (folder / "l1" / "seed-3" / "environment.json").read_bytes()
     compared(folder)
     assert (folder / "comparison.json").read_bytes() == before
+    assert (folder / "l1" / "seed-3" / "environment.json").read_bytes() == environments  # says who made it
 
 
 def test_methods_and_seeds_may_be_added(folder: Path) -> None:
     found = compared(folder, names=("fnnp", "random"), seeds=(3,))
-    assert [(arm.name, len(arm.runs)) for arm in found.arms] == [("fnnp", 1), ("random", 1)]
-    assert {path.name for path in folder.iterdir()} >= {"fnnp", "l1", "uniform", "random", "checkpoints"}
+    expected = [("fnnp", 2), ("uniform", 2), ("l1", 2), ("random", 1)]  # what was there before is in the table, too
+    assert [(arm.name, len(arm.runs)) for arm in found.arms] == expected
+    assert [row["method"] for row in table_of(folder)] == [name for name, _ in expected]
+
+
+def test_another_network_does_not_get_the_trained_weights_of_the_first(folder: Path) -> None:
+    torch.manual_seed(1)
+    with pytest.raises(RunMismatch, match=r"model\.weights"):
+        compare(
+            widthwise.build_model("digits_net"),
+            "digits",
+            budget=widthwise.Budget(macs=0.5),
+            run=folder,
+            methods={"l1": Baseline()},
+            seeds=(3,),
+            finetune=BRIEF,
+            train=TrainConfig(epochs=2, lr=0.1),
+        )
+
+
+def test_other_images_are_another_run(tmp_path: Path) -> None:
+    """Also where the labels are the same."""
+    for options, message in (({"flip": True}, r"data\.train"), ({"mean": (0.5,), "std": (0.1,)}, r"data\.val")):
+        run = tmp_path / next(iter(options))
+        for changed in (False, True):
+            images = widthwise.load_data("digits", **(options if changed else {}))
+            arguments = {"budget": widthwise.Budget(macs=0.5), "methods": {"l1": Baseline()}, "seeds": (0,), "run": run}
+            if not changed:
+                compare(net(), images, finetune=TrainConfig(epochs=0), **arguments)
+                continue
+            with pytest.raises(RunMismatch, match=message):
+                compare(net(), images, finetune=TrainConfig(epochs=0), **arguments)
 
 
 def test_another_setting_is_refused_in_the_same_folder(folder: Path) -> None:
@@ -111,7 +143,7 @@ def test_baselines_keep_the_same_share_of_every_layer(folder: Path) -> None:
 
 
 def test_the_full_network_is_trained_once(folder: Path) -> None:
-    assert (folder / "checkpoints" / "full.pt").exists()
+    assert (folder / "full" / "checkpoints" / "full.pt").exists()
     befores = [RunRecord.read(folder / name / "seed-3").result for name in ("fnnp", "l1")]
     assert befores[0] is not None
     assert befores[1] is not None

@@ -1,5 +1,7 @@
 """Judgements of sub-networks against their accuracy after training."""
 
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -47,6 +49,34 @@ def test_figures_are_those_of_the_scores(trained: nn.Module, tmp_path: Path) -> 
     assert all(torch.equal(before[name], tensor) for name, tensor in trained.state_dict().items())
     table = json.loads((tmp_path / "run" / "correlation.json").read_text())
     assert [row["proxy"] for row in table["rows"]] == list(found.by_proxy)
+    tau = found.by_proxy["kept"].kendall
+    assert table["rows"][2]["Kendall"] == {"value": tau.value, "low": tau.low, "high": tau.high}
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "run" / "networks.csv").read_text())))
+    assert [float(row["kept"]) for row in rows] == [network.scores["kept"] for network in found.networks]
+    assert [float(row["accuracy (%)"]) for row in rows] == pytest.approx(
+        [100 * n.accuracy for n in found.networks], rel=1e-3
+    )
+    panels = found.figure().axes
+    assert [panel.get_title("left").partition(":")[0] for panel in panels] == list(found.by_proxy)
+    assert len(panels[1].collections[0].get_offsets()) == 5
+    assert {path.suffix for path in (tmp_path / "run").glob("correlation.*")} >= {".svg", ".png", ".csv"}
+
+
+def test_a_proxy_that_says_nothing_of_a_network_is_judged_by_the_others(trained: nn.Module, tmp_path: Path) -> None:
+    asked = 0
+
+    def sometimes(subnet: Subnet) -> float:
+        nonlocal asked
+        asked += 1
+        return float("nan") if asked == 2 else float(subnet.keep.sum())
+
+    for _ in range(2):  # and again from the journal
+        found = correlate(trained, "digits", CONFIG, run=tmp_path / "run", proxies={"sometimes": sometimes})
+        assert found.by_proxy["sometimes"].models == 4
+        assert found.networks[1].scores["sometimes"] is None
+    assert asked == 5
+    with pytest.raises(ConfigError, match="never gave none for 5"):
+        correlate(trained, "digits", CONFIG, run=tmp_path / "none", proxies={"never": lambda s: float("inf")})
 
 
 def test_a_cut_run_goes_on_and_ends_the_same(trained: nn.Module, tmp_path: Path) -> None:
@@ -91,6 +121,6 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     command += ["--study.proxies", "[macs]", "--study.against", "scratch", "--study.training.epochs", "1"]
     assert main(command) == 0
     out = capsys.readouterr().out
-    assert out.startswith("proxy,Pearson")
+    assert out.startswith('proxy,"Pearson, value","Pearson, low"')
     assert main(command) == 0
     assert capsys.readouterr().out == out

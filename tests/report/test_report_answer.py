@@ -1,17 +1,21 @@
 """What a report says first, of finished and of unfinished runs, and where they come from."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from report_runs import Cut, Make
 
+from widthwise.errors import ConfigError
 from widthwise.methods import RunRecord
-from widthwise.report.data import run_report, summarise
+from widthwise.report.data import read_runs, run_report, summarise
 from widthwise.report.data.answer import answer_of
 from widthwise.report.data.origin import command_line
 from widthwise.report.data.summary import budget_in_words
 from widthwise.report.sheets import comparison_sheet, figures_sheet, time_sheet
+from widthwise.runs import RunFolder
 
 
 def test_it_says_which_network_and_why(made: Make) -> None:
@@ -76,6 +80,28 @@ def test_unfinished_runs_say_how_far_they_came(cut: Cut, name: str, events: int,
     if found.candidates is not None:
         assert found.candidates.chosen is None
         assert not found.candidates.finalists
+
+
+def test_a_run_that_has_not_begun_says_so(cut: Cut) -> None:
+    path = cut("l1", 0)
+    header = (path / "journal.jsonl").read_text().splitlines(keepends=True)[0]
+    (path / "journal.jsonl").write_text(header)
+    found = run_report(RunRecord.read(path))
+    assert "No phase has begun" in found.answer.found
+
+
+def test_what_is_no_run_of_a_method_is_refused(tmp_path: Path) -> None:
+    RunFolder.open(tmp_path / "study", {"settings": 1}).close()
+    with pytest.raises(ConfigError, match="runs of a method"):
+        read_runs([tmp_path / "study"])
+
+
+def test_runs_are_called_by_what_tells_them_apart(made: Make, tmp_path: Path) -> None:
+    for name in ("fnnp", "l1"):
+        shutil.copytree(made(name).path, tmp_path / name / "seed-0")
+    found = read_runs([tmp_path / "fnnp" / "seed-0", tmp_path / "l1" / "seed-0"])
+    assert [run.summary.name for run in found] == ["fnnp/seed-0", "l1/seed-0"]
+    assert [run.summary.name for run in read_runs([tmp_path / "l1" / "seed-0"])] == ["seed-0"]
 
 
 def test_tables_mark_what_is_a_lower_bound_and_what_is_not_known(made: Make, cut: Cut) -> None:

@@ -75,9 +75,10 @@ def test_several_runs_are_compared_first(made: Make, tmp_path: Path) -> None:
     assert page.name == "all.html"
     reader = check(page)
     text = page.read_text()
-    assert text.index("All runs") < text.index('id="fnnp"') < text.index('id="fnnp-2"')
-    assert {"#fnnp", "#l1", "#fnnp-2"} <= set(reader.links)
-    assert (tmp_path / "report-figures" / "fnnp-2-cost.svg").exists()
+    first, last = (f"{path.parent.name}-fnnp" for path in (runs[0], twin))
+    assert text.index("All runs") < text.index(f'id="{first}"') < text.index(f'id="{last}"')
+    assert {f"#{first}", "#l1", f"#{last}"} <= set(reader.links)
+    assert (tmp_path / "report-figures" / f"{last}-cost.svg").exists()
 
 
 def test_it_lies_in_the_run_if_nothing_else_is_said_and_may_be_made_again(made: Make, tmp_path: Path) -> None:

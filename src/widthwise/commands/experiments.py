@@ -10,8 +10,9 @@ from widthwise.cost import Budget
 from widthwise.data import DataConfig
 from widthwise.errors import ConfigError
 from widthwise.experiments import CorrelateConfig, baselines, compare, correlate
+from widthwise.experiments.compare import trained_once
 from widthwise.experiments.table import FORMATS, Format, Table
-from widthwise.methods import FNNP, METHODS, Exploration, Joint, Method, Stagewise, Trainer
+from widthwise.methods import FNNP, METHODS, Exploration, Joint, Method, Stagewise
 from widthwise.recipes import Recipe
 from widthwise.subnet import WidthSpace
 from widthwise.train import TrainConfig
@@ -134,7 +135,7 @@ def correlate_proxies(
     network, images = recipe.subject()
     folder = run or default_folder(f"correlate-{model}-{data}")
     if not recipe.has_weights if train_first is None else train_first:
-        Trainer(folder / "full", images).fit("full", network, train)
+        network, _ = trained_once(network, images, train, folder)
     say = Console(stderr=True, highlight=False).print
     found = correlate(network.eval(), images, study, run=folder / "networks", space=space, say=say)
     _show(found.table(), show, folder / "networks" / "correlation")

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from widthwise.data.splits import Batches, Split
+from widthwise.data.splits import Batches, Split, digest
 
 __all__ = ["JoinedSplit"]
 
@@ -27,6 +27,11 @@ class JoinedSplit:
     def labels(self) -> Int64[Tensor, " n"]:
         """The labels, those of the first in front, int64 [n]."""
         return torch.cat([self.first.labels, self.second.labels])
+
+    @property
+    def fingerprint(self) -> str:
+        """Of both."""
+        return digest(self.labels, self.first.fingerprint, self.second.fingerprint)
 
     def batches(
         self,

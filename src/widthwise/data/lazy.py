@@ -15,7 +15,7 @@ from torchvision.datasets import CIFAR10, CIFAR100, MNIST, DatasetFolder, Fashio
 
 from widthwise.data.order import EpochPlan, plan_epoch, seeded, stratified
 from widthwise.data.pixels import Normalisation, to_float
-from widthwise.data.splits import as_labels
+from widthwise.data.splits import as_labels, digest
 from widthwise.errors import DataError, EmptyData, UnreadableData
 
 Prepare = Callable[[Any], Tensor]
@@ -101,6 +101,11 @@ class DatasetSplit:
     def labels(self) -> Int64[Tensor, " n"]:
         """The labels in order, int64 [n]."""
         return self.examples.labels[self.indices]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the labels and of how images are prepared; the images themselves may be anybody's."""
+        return digest(self.labels, type(self.examples.dataset).__qualname__, self.train, self.evaluate)
 
     def batches(
         self,

@@ -21,7 +21,7 @@ from widthwise.data.lazy import DatasetSplit, user_split
 from widthwise.data.memory import MemorySplit
 from widthwise.data.order import EpochPlan, plan_epoch, seeded, share, stratified
 from widthwise.data.pixels import Normalisation, to_float
-from widthwise.data.splits import as_labels
+from widthwise.data.splits import as_labels, digest
 from widthwise.errors import EmptyData, UnreadableData
 
 _END = object()
@@ -95,6 +95,11 @@ class LoaderSplit:
             normalise=self.normalise,
             augmentation=None,
         )
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the labels and the normalisation; the images come as the loader yields them."""
+        return digest(self.labels, self.normalise)
 
     def batches(
         self,

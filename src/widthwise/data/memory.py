@@ -9,6 +9,10 @@ from torch import Tensor
 
 from widthwise.data.order import EpochPlan, plan_epoch, seeded, stratified
 from widthwise.data.pixels import CropFlip, Normalisation, to_float
+from widthwise.data.splits import digest
+
+SAMPLED = 64
+"""Images whose bytes make the fingerprint of a split."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -33,6 +37,13 @@ class MemorySplit:
     def labels(self) -> Int64[Tensor, " n"]:
         """The labels in order, int64 [n]."""
         return self.all_labels[self.indices]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the labels, some of the images' bytes, normalisation and augmentation."""
+        some = self.indices[torch.linspace(0, len(self) - 1, min(len(self), SAMPLED)).long()]
+        pixels = self.images[some].contiguous().view(torch.uint8).numpy().tobytes()
+        return digest(self.labels, pixels, tuple(self.images.shape[1:]), self.normalise, self.augmentation)
 
     def batches(
         self,

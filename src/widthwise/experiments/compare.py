@@ -13,12 +13,14 @@ from widthwise.data import DataSource, ImageData, load_data
 from widthwise.errors import ConfigError
 from widthwise.experiments.table import Cell, Spread, Table
 from widthwise.methods import METHODS, Baseline, Method, RunRecord, Trainer, compress
+from widthwise.methods.compress import describe
+from widthwise.runs import RunFolder
 from widthwise.subnet import WidthSpace
 from widthwise.tracing import Layers
 from widthwise.train import TrainConfig
 from widthwise.zoo import ModelSpec
 
-__all__ = ["Arm", "Comparison", "baselines", "compare", "every_method", "seeded"]
+__all__ = ["Arm", "Comparison", "baselines", "compare", "compared", "every_method", "seeded", "trained_once"]
 
 
 def baselines(scratch: TrainConfig) -> dict[str, Method]:
@@ -139,8 +141,8 @@ def compare(
     """Run every method with every seed, each as :func:`widthwise.compress` does, and put the figures side by side.
 
     The runs lie in ``run/NAME/seed-N``. Those that are finished are read, not repeated; one that was killed goes on;
-    methods and seeds may be added later. ``run/comparison.txt``, ``.csv``, ``.json`` and ``.tex`` hold the table,
-    written anew after every run.
+    methods and seeds may be added later. ``run/comparison.txt``, ``.csv``, ``.json`` and ``.tex`` hold the table of all
+    finished runs in the folder, written anew after every run.
 
     Args:
         model: the full network; it is not changed.
@@ -150,7 +152,7 @@ def compare(
         methods: by the name of their row; :func:`every_method` if not given.
         seeds: of searches and trainings.
         finetune: how finalists are fine-tuned.
-        train: first train the full network like this, once, for the methods that judge by its weights.
+        train: first train the full network like this, once; methods that start from fresh weights do so all the same.
         space: the widths to choose from.
         builder: see :func:`widthwise.compress`.
         pin: see there.
@@ -167,14 +169,13 @@ def compare(
     if not methods or not seeds:
         raise ConfigError(f"A comparison needs methods and seeds, but got {list(methods)} and {list(seeds)}.")
     folder, images = Path(run), load_data(data)
-    trained, full_seconds = _trained(model, images, train, folder, progress)
-    found: dict[str, list[RunRecord]] = {name: [] for name in methods}
-    made, full = Comparison(()), None
+    trained, full_seconds = (model, None) if train is None else trained_once(model, images, train, folder, progress)
+    made = compared(folder, full_seconds)
     for seed in seeds:
         for name, method in methods.items():
             path = folder / name / f"seed-{seed}"
             compress(
-                trained if method.needs_trained else model,
+                trained,
                 images,
                 budget=budget,
                 method=seeded(method, seed),
@@ -186,22 +187,47 @@ def compare(
                 unproved=unproved,
                 progress=progress,
             )
-            found[name].append(RunRecord.read(path))
-            full = _accuracy(found[name][-1], "before") if method.needs_trained else full
-            made = Comparison(tuple(Arm(n, tuple(runs)) for n, runs in found.items() if runs), full, full_seconds)
+            made = compared(folder, full_seconds)
             made.table().write(folder / "comparison")
-            say(f"{name}, seed {seed}: {100 * _accuracy(found[name][-1], 'after'):.2f} %")
+            say(f"{name}, seed {seed}: {100 * _accuracy(RunRecord.read(path), 'after'):.2f} %")
     return made
 
 
-def _trained(
-    model: nn.Module, images: ImageData, train: TrainConfig | None, folder: Path, progress: bool
-) -> tuple[nn.Module, float | None]:
-    """The model as the methods get it that judge by weights, and the seconds that training it took."""
-    if train is None:
-        return model, None
-    trained = copy.deepcopy(model)
-    history = Trainer(folder, images, progress).fit("full", trained, train)
+def compared(folder: Path, full_seconds: float | None = None) -> Comparison:
+    """What the finished runs in the folder of :func:`compare` say, the published methods first.
+
+    Args:
+        folder: holds ``NAME/seed-N``.
+        full_seconds: see :class:`Comparison`.
+    """
+    names = sorted({path.parts[-3] for path in folder.glob("*/seed-*/journal.jsonl")}, key=_place)
+    runs = {name: [RunRecord.read(path) for path in _by_seed(folder / name)] for name in names}
+    arms = tuple(Arm(name, tuple(run for run in of if run.finished)) for name, of in runs.items())
+    full = [_accuracy(run, "before") for arm in arms for run in arm.runs if run.parent is None]
+    return Comparison(tuple(arm for arm in arms if arm.runs), full[0] if full else None, full_seconds)
+
+
+def _place(name: str) -> tuple[int, str]:
+    known = list(every_method(TrainConfig()))
+    return (known.index(name) if name in known else len(known), name)
+
+
+def _by_seed(folder: Path) -> list[Path]:
+    runs = (path.parent for path in folder.glob("seed-*/journal.jsonl"))
+    return sorted(runs, key=lambda path: int(path.name.partition("-")[2]))
+
+
+def trained_once(
+    model: nn.Module, images: ImageData, train: TrainConfig, folder: Path, progress: bool = False
+) -> tuple[nn.Module, float]:
+    """A trained copy of the model, kept in ``folder/full``, and the seconds that training it took.
+
+    Raises:
+        RunMismatch: another network, other images or another training were there before.
+    """
+    trained, path = copy.deepcopy(model), folder / "full"
+    with RunFolder.open(path, describe(model, images, train=train)):  # the checkpoint of another network is refused
+        history = Trainer(path, images, progress).fit("full", trained, train)
     return trained.eval(), sum(epoch.seconds for epoch in history.epochs)
 
 

@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
+from math import isfinite
 from pathlib import Path
 from statistics import fmean
 from time import perf_counter
 from typing import Literal
 
+from matplotlib.figure import Figure
 from torch import nn
 
 from widthwise.channels import Subnet
@@ -25,6 +27,8 @@ from widthwise.methods.base import check_choices
 from widthwise.methods.compress import describe
 from widthwise.methods.evaluators import CALIBRATION_BATCH, Evaluator, search_device
 from widthwise.methods.initialise import fresh
+from widthwise.report.figures import scatter_figure
+from widthwise.report.render import svg_of, write_figure
 from widthwise.runs import Journal, RunFolder
 from widthwise.search import Widths
 from widthwise.subnet import Space, WidthSpace, materialize
@@ -84,8 +88,8 @@ class Judged:
     macs: int
     accuracy: float
     """Top-1 after training, in [0, 1]; on the test images where there are any."""
-    scores: Mapping[str, float]
-    """By proxy; higher should be better."""
+    scores: Mapping[str, float | None]
+    """By proxy; higher should be better. None where a proxy gave no finite number: it is judged without this one."""
 
 
 @dataclass(frozen=True)
@@ -102,12 +106,39 @@ class Correlations:
         """A row per proxy."""
         k = next(iter(self.by_proxy.values())).k
         title = f"{len(self.networks)} sub-networks; 95 % bootstrap intervals over them."
+        if any(c.models < len(self.networks) for c in self.by_proxy.values()):
+            title += " A proxy that gave no number for some of them is judged by the others."
         columns = ("proxy", "Pearson", "Kendall", "Spearman", f"phi({k})", "seconds each")
         rows = [
-            (name, str(c.pearson), str(c.kendall), str(c.spearman), str(c.phi), f"{self.seconds[name]:.2f}")
+            (name, c.pearson, c.kendall, c.spearman, c.phi, f"{self.seconds[name]:.2f}")
             for name, c in self.by_proxy.items()
         ]
         return Table(title, columns, tuple(rows))
+
+    def networks_table(self) -> Table:
+        """A row per sub-network: what was drawn, how it was judged and what became of it."""
+        columns = ("network", "widths", "MACs", "accuracy (%)", *self.by_proxy)
+        rows = [
+            (
+                str(place),
+                " ".join(map(str, n.widths)),
+                str(n.macs),
+                f"{100 * n.accuracy:.4g}",
+                *map(_digits, n.scores.values()),
+            )
+            for place, n in enumerate(self.networks)
+        ]
+        return Table("The sub-networks that were judged and trained.", columns, tuple(rows))
+
+    def figure(self) -> Figure:
+        """Every proxy's scores against the accuracies."""
+        scores = {name: [network.scores[name] for network in self.networks] for name in self.by_proxy}
+        taus = {name: str(found.kendall) for name, found in self.by_proxy.items()}
+        return scatter_figure([network.accuracy for network in self.networks], scores, taus)
+
+
+def _digits(score: float | None) -> str:
+    return "" if score is None else f"{score:.6g}"
 
 
 def correlate(
@@ -124,7 +155,8 @@ def correlate(
     """Judge sub-networks by several proxies, train each, and correlate.
 
     Networks keep the filters with the largest L1 norm. Proxies see training and validation images only. A run that
-    was killed goes on; ``run/correlation.txt``, ``.csv``, ``.json`` and ``.tex`` hold the table.
+    was killed goes on; ``run/correlation.txt``, ``.csv``, ``.json`` and ``.tex`` hold the table, ``networks.*`` the
+    sub-networks with all scores, and ``correlation.svg`` and ``.png`` the scatter plots.
 
     Args:
         model: the trained full network; it is not changed.
@@ -156,9 +188,15 @@ def correlate(
                 records.once(f"{name}/{place}", partial(judge, subnet))
             training = partial(_train, subject, config, subnet, trainer, place)
             reached = records.once(f"accuracy/{place}", training)
+            assert reached is not None, "a share of images"
             say(f"network {place + 1} of {len(drawn)}: {100 * reached:.2f} %")
         found = _correlations(subject, config.k, drawn, records, list(judges))
     found.table().write(folder / "correlation")
+    found.networks_table().write(folder / "networks")
+    figure = found.figure()
+    write_figure(
+        figure, svg_of(figure, "correlation", "Accuracy after training against each proxy."), folder / "correlation"
+    )
     return found
 
 
@@ -167,14 +205,16 @@ class _Records:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self.values: dict[str, tuple[float, float]] = {
+        self.values: dict[str, tuple[float | None, float]] = {
             e["key"]: (e["value"], e["seconds"]) for e in journal.events if e["event"] == "score"
         }
 
-    def once(self, key: str, compute: Callable[[], float]) -> float:
+    def once(self, key: str, compute: Callable[[], float]) -> float | None:
+        """The number; None where it is not finite."""
         if key not in self.values:
             start = perf_counter()
-            self.values[key] = (float(compute()), round(perf_counter() - start, 4))
+            number = float(compute())
+            self.values[key] = (number if isfinite(number) else None, round(perf_counter() - start, 4))
             value, seconds = self.values[key]
             self._journal.append({"event": "score", "key": key, "value": value, "seconds": seconds})
         return self.values[key][0]
@@ -210,7 +250,7 @@ def _correlations(
     subject: Subject, k: int, drawn: Sequence[Subnet], records: _Records, names: Sequence[str]
 ) -> Correlations:
     places = range(len(drawn))
-    reached = [records.values[f"accuracy/{place}"][0] for place in places]
+    reached = [records.values[f"accuracy/{place}"][0] or 0.0 for place in places]
     found = {name: [records.values[f"{name}/{place}"] for place in places] for name in names}
     scores = {name: [value for value, _ in pairs] for name, pairs in found.items()}
     networks = tuple(
@@ -222,5 +262,14 @@ def _correlations(
         )
         for place, subnet in enumerate(drawn)
     )
-    figures = {name: correlation(scores[name], reached, k, seed=subject.seed) for name in names}
+    figures = {name: _of_known(name, scores[name], reached, k, subject.seed) for name in names}
     return Correlations(networks, figures, {name: fmean(s for _, s in pairs) for name, pairs in found.items()})
+
+
+def _of_known(name: str, scores: Sequence[float | None], reached: Sequence[float], k: int, seed: int) -> Correlation:
+    known = [(score, accuracy) for score, accuracy in zip(scores, reached, strict=True) if score is not None]
+    if not known:
+        raise ConfigError(
+            f"A proxy gives a number for some network, but {name} gave none for {len(scores)}; leave it out."
+        )
+    return correlation([score for score, _ in known], [accuracy for _, accuracy in known], k, seed=seed)

@@ -4,7 +4,8 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from typing import Any, Literal
 from rich import box
 from rich.table import Table as RichTable
 
+from widthwise.evaluate.ranking import Estimate
 from widthwise.runs import write_text
 
 __all__ = ["FORMATS", "Cell", "Format", "Spread", "Table"]
@@ -51,7 +53,7 @@ class Spread:
         return f"≥ {text}" if self.at_least else text
 
 
-Cell = str | Spread
+Cell = str | Spread | Estimate
 
 
 @dataclass(frozen=True)
@@ -106,14 +108,18 @@ class Table:
         return "\n".join([self.title, "", *(line.rstrip() for line in lines)]) + "\n"
 
     def _csv(self) -> str:
-        """Means and standard deviations in columns of their own, as many digits as there are."""
+        """Means and standard deviations, or values and their intervals, in columns of their own, with all digits."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        spread = [any(isinstance(row[i], Spread) for row in self.rows) for i in range(len(self.columns))]
-        writer.writerow([name for c, s in zip(self.columns, spread, strict=True) for name in _headings(c, s)])
+        kinds = [next((type(row[i]) for row in self.rows if not isinstance(row[i], str)), str) for i in self._places]
+        writer.writerow([name for c, kind in zip(self.columns, kinds, strict=True) for name in _headings(c, kind)])
         for row in self.rows:
-            writer.writerow([v for cell, s in zip(row, spread, strict=True) for v in _plain(cell, s)])
+            writer.writerow([v for cell, kind in zip(row, kinds, strict=True) for v in _plain(cell, kind)])
         return out.getvalue()
+
+    @property
+    def _places(self) -> range:
+        return range(len(self.columns))
 
     def _json(self) -> str:
         rows = [dict(zip(self.columns, map(_as_json, row), strict=True)) for row in self.rows]
@@ -130,21 +136,32 @@ def _padded(text: str, width: int, place: int) -> str:
     return text.rjust(width) if place else text.ljust(width)
 
 
-def _headings(column: str, spread: bool) -> Sequence[str]:
-    return (f"{column}, mean", f"{column}, std", f"{column}, runs") if spread else (column,)
+_PARTS: Mapping[type, tuple[str, ...]] = {Spread: ("mean", "std", "runs"), Estimate: ("value", "low", "high")}
+"""The columns that a cell takes in a CSV file, where it is more than a text."""
 
 
-def _plain(cell: Cell, spread: bool) -> Sequence[Any]:
-    if not spread:
-        return (str(cell),)
-    if not isinstance(cell, Spread) or not cell.values:
-        return ("", "", 0)
-    return (cell.mean, "" if cell.deviation is None else cell.deviation, len(cell.values))
+def _headings(column: str, kind: type) -> Sequence[str]:
+    return [f"{column}, {part}" for part in _PARTS[kind]] if kind in _PARTS else [column]
+
+
+def _plain(cell: Cell, kind: type) -> Sequence[Any]:
+    if isinstance(cell, Estimate):
+        return ["" if value is None else value for value in _interval(cell).values()]
+    if isinstance(cell, Spread) and cell.values:
+        return (cell.mean, "" if cell.deviation is None else cell.deviation, len(cell.values))
+    return ("", "", 0) if kind is Spread else (str(cell),)
+
+
+def _interval(cell: Estimate) -> dict[str, float | None]:
+    """JSON knows no nan."""
+    return {name: value if isfinite(value) else None for name, value in asdict(cell).items()}
 
 
 def _as_json(cell: Cell) -> Any:
     if isinstance(cell, str):
         return cell
+    if isinstance(cell, Estimate):
+        return _interval(cell)
     known = {"mean": cell.mean, "std": cell.deviation} if cell.values else {"mean": None, "std": None}
     return {**known, "values": list(cell.values)} | ({"lower_bound": True} if cell.at_least else {})
 

@@ -187,14 +187,10 @@ def describe(model: nn.Module, images: ImageData, **settings: Any) -> dict[str, 
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     parts = {"train": images.train, "val": images.val, "test": images.test}
-    labels = {
-        name: [len(split), hashlib.sha256(split.labels.numpy().tobytes()).hexdigest()[:16]]
-        for name, split in parts.items()
-        if split is not None
-    }
+    splits = {name: [len(split), split.fingerprint] for name, split in parts.items() if split is not None}
     return {
         "model": {"class": type(model).__qualname__, "weights": digest.hexdigest()[:16]},
-        "data": {"name": images.name, "classes": images.num_classes, **labels},
+        "data": {"name": images.name, "shape": list(images.input_shape), "classes": images.num_classes, **splits},
         **{name: plain(value) for name, value in settings.items()},
     }
 

@@ -14,7 +14,10 @@ from widthwise.runs.phases import is_finished, phase_seconds, was_cut
 from widthwise.train.checkpoint import read_history
 from widthwise.train.history import History
 
-__all__ = ["RunRecord"]
+__all__ = ["PARENTS", "RunRecord"]
+
+PARENTS = ("supernet", "coarse")
+"""Trainings of a full network that are part of a search."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,12 @@ class RunRecord:
     def cut(self) -> bool:
         """Whether a process was killed at work, so that ``seconds`` is a lower bound."""
         return was_cut(self.events)
+
+    @property
+    def parent(self) -> str | None:
+        """The training of a full network inside the search, whose figures then are those before; None where they are
+        those of the network that was given."""
+        return next((name for name in PARENTS if name in self.trainings), None)
 
     def of(self, event: str) -> list[dict[str, Any]]:
         """The events of one kind, in order."""

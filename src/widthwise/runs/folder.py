@@ -4,7 +4,7 @@
 
     config.json          the settings that decide the result; a resumed run must have the same
     journal.jsonl        everything that was asked and told, append-only (see `journal`)
-    environment.json     a list: one entry for each start, with versions, machine, seeds and command
+    environment.json     a list: one entry for each start until the end, with versions, machine, seeds and command
     checkpoints/         training states
     model.safetensors    the small network's tensors
     subnet.json          how to build the small network
@@ -20,6 +20,7 @@ from widthwise.errors import CorruptRun, RunMismatch
 from widthwise.runs.atomic import read_json, remove_temporaries, save_failed, write_json
 from widthwise.runs.environment import describe_environment
 from widthwise.runs.journal import Journal
+from widthwise.runs.phases import is_finished
 
 __all__ = ["RunFolder", "RunPaths"]
 
@@ -102,7 +103,8 @@ class RunFolder:
         try:
             _claim(paths, journal, json.loads(json.dumps(dict(config), allow_nan=False)))
             remove_temporaries(paths.path)
-            _record_environment(paths, seeds)
+            if not is_finished(journal.events):  # who only looks at a finished run did not make it
+                _record_environment(paths, seeds)
         except BaseException:
             journal.close()
             raise

@@ -85,11 +85,10 @@ def _points(summary: Summary) -> str:
 
 
 def _unfinished(run: RunRecord) -> str:
-    seconds = run.seconds
-    phase = f"It came to the phase \N{LEFT DOUBLE QUOTATION MARK}{list(seconds)[-1]}\N{RIGHT DOUBLE QUOTATION MARK}"
+    phases = [f"\N{LEFT DOUBLE QUOTATION MARK}{name}\N{RIGHT DOUBLE QUOTATION MARK}" for name in run.seconds]
     return (
         "This run is not finished: it is under way or was cut. "
-        + (f"{phase}. " if seconds else "No phase has begun. ")
+        + (f"It came to the phase {phases[-1]}. " if phases else "No phase has begun. ")
         + "What follows is what is there so far; the same command goes on with it."
     )
 
@@ -113,9 +112,11 @@ def _why(
         if finished:
             yield "The network keeps the channels that ended likelier kept than not, fitted to the budget."
     elif finished and run.method == "Baseline":
+        scratch = run.config["method"].get("scratch")
+        how = "and is trained from fresh weights" if scratch else f"ranked by {run.config['method']['importance']}"
         yield (
             "Nothing was searched: every layer keeps the same share of its channels, as large as the budget allows, "
-            f"ranked by {run.config['method']['importance']}."
+            f"{how}."
         )
 
 
@@ -181,6 +182,12 @@ def _notes(run: RunRecord, summary: Summary) -> Iterator[str]:
         yield f"The full network here is {summary.reference} as this method trained it, not the model as it came."
     if summary.finished and run.method == "Joint" and settings.get("finetune_images") == "all":
         yield "The winner was trained on the validation images too: its accuracy on them is no estimate."
+    powers = [event["exponent"] for event in run.of("round") if event.get("thresholds")]
+    if powers and run.config.get("budget") is not None:
+        yield (
+            "So that every sampled network meets the budget, its thresholds were raised to one power, from "
+            f"{min(powers):.2f} to {max(powers):.2f} over the rounds; at 1 they are what the policy chose."
+        )
     if summary.at_least:
         killed = "A process was killed at work" if summary.finished else "A phase is not over"
         yield f"{killed}, so the times are lower bounds (≥)."

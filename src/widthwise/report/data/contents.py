@@ -35,9 +35,22 @@ class RunReport:
     origin: Origin
 
 
-def run_report(run: RunRecord) -> RunReport:
-    """The contents of the report on one run."""
-    summary, candidates = summarise(run), candidates_of(run)
+def run_report(run: RunRecord, name: str = "") -> RunReport:
+    """The contents of the report on one run.
+
+    Args:
+        run: the run.
+        name: to call it by; that of its folder if not given.
+
+    Raises:
+        ConfigError: it is no run of a method.
+    """
+    if "method" not in run.config:
+        raise ConfigError(
+            f"A report is about runs of a method, but {run.path} is the folder of something else (a study of "
+            "correlations, a training). Give the folder of `widthwise prune`, or RUN/NAME/seed-N of `compare`."
+        )
+    summary, candidates = summarise(run, name), candidates_of(run)
     division, samples, layers = division_of(run), samples_of(run), layers_of(run)
     return RunReport(
         summary=summary,
@@ -62,4 +75,20 @@ def read_runs(runs: Sequence[str | Path]) -> list[RunReport]:
     """
     if not runs:
         raise ConfigError("A report is about one or more runs, but got none; name the folder of a run.")
-    return [run_report(RunRecord.read(run)) for run in runs]
+    records = [RunRecord.read(run) for run in runs]
+    names = told_apart([record.path.resolve() for record in records])
+    return [run_report(record, name) for record, name in zip(records, names, strict=True)]
+
+
+def told_apart(paths: Sequence[Path]) -> list[str]:
+    """Of each path the shortest end that no other one has: ``l1/seed-0`` and ``fnnp/seed-0``, not ``seed-0`` twice."""
+
+    def end(path: Path, count: int) -> str:
+        return Path(*path.parts[-count:]).as_posix()
+
+    def shortest(path: Path) -> str:
+        others = [other for other in paths if other != path]
+        ends = (end(path, count) for count in range(1, len(path.parts) + 1))
+        return next(e for count, e in enumerate(ends, 1) if all(end(other, count) != e for other in others))
+
+    return [shortest(path) for path in paths]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from widthwise.methods import RunRecord
+from widthwise.methods.record import PARENTS
 from widthwise.report.words import METRICS
 
 __all__ = ["Change", "Summary", "budget_in_words", "summarise"]
@@ -76,17 +77,26 @@ class Summary:
         return self.test or self.val
 
 
-SEARCHED = {"supernet": "the full network inside the super-net", "coarse": "the target network"}
-"""Trainings that methods make as part of the search, and what they leave to compare with."""
+REFERENCES = {
+    None: "the full network",
+    "supernet": "the full network inside the super-net",
+    "coarse": "the target network",
+}
+"""What the figures before are of, by the training in the search that made it."""
 
 
-def summarise(run: RunRecord) -> Summary:
-    """The row of one run."""
+def summarise(run: RunRecord, name: str = "") -> Summary:
+    """The row of one run.
+
+    Args:
+        run: the run.
+        name: to call it by; that of its folder if not given.
+    """
     result = run.result or {}
     before, after = result.get("before", {}), result.get("after", {})
-    trainings = {name: history for name, history in run.trainings.items() if name in SEARCHED}
+    trainings = {training: history for training, history in run.trainings.items() if training in PARENTS}
     return Summary(
-        name=run.path.resolve().name,
+        name=name or run.path.resolve().name,
         method=_method(run),
         model=str(run.config["model"]["class"]),
         data=str(run.config["data"]["name"]),
@@ -102,8 +112,8 @@ def summarise(run: RunRecord) -> Summary:
         },
         seconds=run.seconds,
         at_least=run.cut,
-        reference=next((SEARCHED[name] for name in trainings), "the full network"),
-        within={name: sum(epoch.seconds for epoch in history.epochs) for name, history in trainings.items()},
+        reference=REFERENCES[run.parent],
+        within={training: sum(epoch.seconds for epoch in history.epochs) for training, history in trainings.items()},
     )
 
 
@@ -112,9 +122,11 @@ def _change(before: float | None, after: float | None, scale: float = 1) -> Chan
 
 
 def _method(run: RunRecord) -> str:
-    """``FNNP``, ``Baseline (l1)``."""
+    """``FNNP``, ``Baseline (l1)``, ``Baseline (random, from scratch)``."""
     settings = run.config.get("method", {})
-    return f"{run.method} ({settings['importance']})" if run.method == "Baseline" else run.method
+    if run.method != "Baseline":
+        return run.method
+    return f"{run.method} ({settings['importance']}{', from scratch' if settings.get('scratch') else ''})"
 
 
 def budget_in_words(budget: Mapping[str, Any] | None) -> str:

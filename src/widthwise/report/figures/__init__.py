@@ -1,7 +1,7 @@
 """The pictures of reports: each a function from data to a matplotlib figure, for pages and notebooks."""
 
 from widthwise.report.figures.candidates import cost_figure, finalists_figure, order_figure, rounds_figure
-from widthwise.report.figures.comparison import accuracy_figure, time_figure
+from widthwise.report.figures.comparison import accuracy_figure, scatter_figure, time_figure
 from widthwise.report.figures.methods import (
     division_figure,
     policy_figure,
@@ -25,6 +25,7 @@ __all__ = [
     "probabilities_figure",
     "rounds_figure",
     "samples_figure",
+    "scatter_figure",
     "stages_figure",
     "time_figure",
     "training_figure",

@@ -1,6 +1,6 @@
 """Several runs side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from widthwise.report.figures.style import (
 )
 from widthwise.report.words import PHASES, duration
 
-__all__ = ["accuracy_figure", "time_figure"]
+__all__ = ["accuracy_figure", "scatter_figure", "time_figure"]
 
 
 @styled
@@ -102,3 +102,31 @@ def time_figure(runs: Sequence[Summary]) -> Figure:
     panel.set_xlabel(unit)
     legend(panel, 4)
     return figure_of(panel)
+
+
+@styled
+def scatter_figure(
+    accuracies: Sequence[float], scores: Mapping[str, Sequence[float | None]], taus: Mapping[str, str]
+) -> Figure:
+    """The accuracy of networks after training against what each proxy said of them, a panel for each.
+
+    Args:
+        accuracies: in [0, 1].
+        scores: by proxy, one per network; None where it said nothing.
+        taus: by proxy, Kendall's tau in words.
+    """
+    columns = min(3, len(scores))
+    rows = -(-len(scores) // columns)
+    panels = canvas(0.5 + 2.3 * rows, rows, columns, sharey=True)
+    for panel, (name, values) in zip(panels, scores.items(), strict=False):
+        points = [
+            (score, 100 * accuracy) for score, accuracy in zip(values, accuracies, strict=True) if score is not None
+        ]
+        panel.scatter([x for x, _ in points], [y for _, y in points], s=20, color=BLUE, linewidths=0)
+        panel.set_title(f"{name}: {taus[name]}", fontsize=SIZE - 0.5, color=INK)
+        panel.locator_params(axis="x", nbins=4)
+    for panel in panels[len(scores) :]:
+        panel.set_visible(False)
+    for panel in panels[::columns]:
+        panel.set_ylabel("accuracy after training (%)")
+    return figure_of(panels[0])
