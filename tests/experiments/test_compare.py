@@ -14,8 +14,9 @@ import widthwise
 from widthwise.cli import main
 from widthwise.errors import ConfigError, RunMismatch
 from widthwise.experiments import Comparison, baselines, compare, every_method
-from widthwise.experiments.compare import seeded
+from widthwise.experiments.compare import _exceptions, seeded
 from widthwise.methods import FNNP, Baseline, Joint, RunRecord, Stagewise
+from widthwise.methods.compress import plain
 from widthwise.search import uniform_widths
 from widthwise.subnet import WidthSpace
 from widthwise.train import TrainConfig
@@ -156,6 +157,16 @@ def test_seeds_reach_every_setting() -> None:
     assert (method.seed, method.supernet.seed, method.division.seed) == (7, 7, 7)
     assert seeded(Joint(), 5).rounds.network.seed == 5
     assert seeded(FNNP(), 0) == FNNP()
+
+
+def test_the_table_says_who_does_not_train_as_the_others_do(folder: Path) -> None:
+    title = compared(folder).table().title
+    assert "uniform is trained from fresh weights." in title
+    assert "fnnp is" not in title
+    said = {name: list(_exceptions({"method": plain(method)})) for name, method in every_method(BRIEF).items()}
+    assert {name for name, notes in said.items() if notes} == {"joint", "stagewise", "uniform"}
+    same = Joint(coarse_images="train", finetune_images="train"), Stagewise(weights="inherited")
+    assert not any(list(_exceptions({"method": plain(method)})) for method in same)
 
 
 def test_without_methods_there_is_nothing_to_compare(tmp_path: Path) -> None:

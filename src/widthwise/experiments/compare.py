@@ -1,7 +1,7 @@
 """``compare``: several methods on one model, data, budget and schedule, over seeds."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -73,7 +73,19 @@ class Comparison:
             title += f" The full network: {100 * self.full_accuracy:.2f} %."
         if self.full_seconds is not None:
             title += f" Training it, which is not in the totals, took {self.full_seconds:,.0f} s."
+        title += "".join(f" {arm.name} {note}." for arm in self.arms for note in _exceptions(arm.runs[0].config))
         return Table(title, COLUMNS, tuple(_row(arm, self.full_accuracy) for arm in self.arms), OPTIONAL)
+
+
+def _exceptions(config: Mapping[str, Any]) -> Iterator[str]:
+    """Where a method does not train as the others do."""
+    settings = config["method"]
+    if "all" in (settings.get("coarse_images"), settings.get("finetune_images")):
+        yield "learns from the validation images too"
+    if settings.get("scratch"):
+        yield "is trained from fresh weights"
+    if settings["class"] == "Stagewise" and settings["weights"] == "fresh":
+        yield "is trained from fresh weights by a schedule of its own"
 
 
 COLUMNS = (
