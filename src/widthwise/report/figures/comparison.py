@@ -18,6 +18,7 @@ from widthwise.report.figures.style import (
     canvas,
     dress,
     figure_of,
+    large_numbers,
     legend,
     shortened,
     styled,
@@ -25,6 +26,9 @@ from widthwise.report.figures.style import (
 from widthwise.report.words import PHASES, duration
 
 __all__ = ["accuracy_figure", "scatter_figure", "time_figure"]
+
+LARGE = 1e4
+"""From here on numbers on an axis are shortened."""
 
 
 @styled
@@ -115,16 +119,19 @@ def scatter_figure(
         scores: by proxy, one per network; None where it said nothing.
         taus: by proxy, Kendall's tau in words.
     """
-    columns = min(3, len(scores))
+    columns = min(2, len(scores))
     rows = -(-len(scores) // columns)
-    panels = canvas(0.5 + 2.3 * rows, rows, columns, sharey=True)
+    panels = canvas(0.5 + 2.6 * rows, rows, columns, sharey=True)
     for panel, (name, values) in zip(panels, scores.items(), strict=False):
         points = [
             (score, 100 * accuracy) for score, accuracy in zip(values, accuracies, strict=True) if score is not None
         ]
         panel.scatter([x for x, _ in points], [y for _, y in points], s=20, color=BLUE, linewidths=0)
-        panel.set_title(f"{name}: {taus[name]}", fontsize=SIZE - 0.5, color=INK)
+        panel.set_title(name)
+        panel.set_xlabel(f"Kendall {taus[name]}")
         panel.locator_params(axis="x", nbins=4)
+        if max((abs(x) for x, _ in points), default=0.0) >= LARGE:
+            large_numbers(panel.xaxis)
     for panel in panels[len(scores) :]:
         panel.set_visible(False)
     for panel in panels[::columns]:
