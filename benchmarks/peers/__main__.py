@@ -26,7 +26,7 @@ from widthwise.data import ImageData
 from widthwise.methods.compress import describe
 from widthwise.runs import RunFolder
 
-__all__ = ["main"]
+__all__ = ["identity_of", "main"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,8 @@ def main(arguments: list[str] | None = None) -> Path:
 def _run(command: Command, say: Callable[[str], None]) -> None:
     settings, pythons = command.chosen_settings(), interpreters(list(command.python))
     steps = list(_plan(settings, chosen(settings.variants)))
-    with RunFolder.open(command.out, _identity(command, settings, load_data(command.data))) as folder:
+    identity = identity_of(command.settings, settings, command.weights, load_data(command.data))
+    with RunFolder.open(command.out, identity) as folder:
         records = Records(folder.journal, say)
         past = [(k, v) for k, v in records.results.items() if v["outcome"] == "done" or not command.retry]
         known = {key for key, _ in past}
@@ -148,14 +149,21 @@ def _task(command: Command, settings: PeerSettings, step: Step) -> Task:
     )
 
 
-def _identity(command: Command, settings: PeerSettings, data: ImageData) -> Value:
-    """What every result hangs on: not where the files lie, but which weights and images they hold."""
-    weights = None if command.weights is None else str(command.weights)
-    described = describe(full_network(settings.model, weights, data), data)
+def identity_of(name: str, settings: PeerSettings, weights: Path | None, data: ImageData) -> Value:
+    """What every result hangs on: not where the files lie, but which weights and images they hold.
+
+    Args:
+        name: of the settings.
+        settings: with what was said beside them.
+        weights: file of the full network's; drawn afresh if not given.
+        data: the images.
+    """
+    network = full_network(settings.model, None if weights is None else str(weights), data)
+    described = describe(network, data)
     pixels = hashlib.sha256(data.example(64).numpy().tobytes()).hexdigest()[:16]
     images = {**described["data"], "shape": list(data.input_shape), "pixels": pixels}
     given = None if weights is None else described["model"]["weights"]
-    return {**settings.identity(), "settings": command.settings, "data": images, "weights": given}
+    return {**settings.identity(), "settings": name, "data": images, "weights": given}
 
 
 def _parse(arguments: list[str]) -> Command:
