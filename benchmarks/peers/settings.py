@@ -94,7 +94,7 @@ def cpu() -> PeerSettings:
         ratios=16,
         division=DivisionSettings(evaluations=200, exhaustive=200, fronts=EvolutionSettings(iterations=5)),
         chained=100,
-        search_images=512,
+        search_images=256,
         search_batch=256,
     )
     # end of user code
