@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.experiments import results_of
 from benchmarks.peers.rows import Row, row_of
-from widthwise.errors import RunMismatch
+from widthwise.errors import CorruptRun, RunMismatch
 from widthwise.runs import RunPaths, read_events, read_json
 
 __all__ = ["Measured", "measured"]
@@ -59,6 +59,7 @@ def measured(runs: Sequence[Path]) -> list[Measured]:
 
     Raises:
         RunMismatch: two folders of one network differ in what their results hang on.
+        CorruptRun: a folder holds another kind of run.
     """
     found: dict[str, Measured] = {}
     for run in runs:
@@ -77,5 +78,10 @@ def measured(runs: Sequence[Path]) -> list[Measured]:
 
 def _read(run: Path) -> Measured:
     paths = RunPaths(run)
-    environment = read_json(paths.environment_path)[-1]
-    return Measured(read_json(paths.config_path), (environment,), results_of(read_events(paths.journal_path)))
+    config, environment = read_json(paths.config_path), read_json(paths.environment_path)[-1]
+    if absent := [name for name in ("model", "settings", "data", "weights") if name not in config]:
+        raise CorruptRun(
+            f"A run of this comparison names its model, settings, data and weights, but {paths.config_path} lacks "
+            f"{', '.join(absent)}. Measure it again in a new folder."
+        )
+    return Measured(config, (environment,), results_of(read_events(paths.journal_path)))

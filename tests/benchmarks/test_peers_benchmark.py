@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from widthwise import build_model, load_data
-from widthwise.errors import ConfigError, RunMismatch
+from widthwise.errors import ConfigError, CorruptRun, RunMismatch
 from widthwise.methods import METHODS
 from widthwise.runs import RunFolder, read_events
 
@@ -316,6 +316,12 @@ def test_runs_of_one_network_that_differ_share_no_table(journal: Path) -> None:
         write([journal / "run", journal / "other"], journal / "docs")
 
 
+def test_a_run_of_something_else_is_refused(tmp_path: Path) -> None:
+    RunFolder.open(tmp_path / "run", {"model": "resnet20", "data": "digits"}).close()
+    with pytest.raises(CorruptRun, match="settings, weights"):
+        write([tmp_path / "run"], tmp_path)
+
+
 # -- processes
 
 
@@ -419,6 +425,20 @@ def test_ours_is_measured_like_a_peer_and_nothing_is_measured_twice(tmp_path: Pa
     before = (tmp_path / "run" / "journal.jsonl").read_bytes()
     _run(tmp_path, "full", "widthwise/l1", "widthwise/uniform")
     assert (tmp_path / "run" / "journal.jsonl").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_every_method_of_ours_meets_the_budget(tmp_path: Path) -> None:
+    names = [f"widthwise/{name}" for name in METHODS]
+    found = _run(tmp_path, "full", *names)
+    limit = found.pop("full")["macs"] / 2
+    assert {value["variant"] for value in found.values()} == set(names)
+    for value in found.values():
+        assert value["outcome"] == "done", value
+        assert 0.8 * limit < value["macs"] <= limit
+        assert (value["left"] is None) == (value["variant"] in ("widthwise/stagewise", "widthwise/joint"))
+    page = (tmp_path / "docs" / "results.md").read_text(encoding="utf-8")
+    assert all(f"| **{VARIANTS[name].title}** | method | 1 |" in page for name in names)
 
 
 def test_a_journal_belongs_to_its_images_and_weights(tmp_path: Path) -> None:
