@@ -14,6 +14,7 @@ from benchmarks.peers.variants import TOOLS, VARIANTS, Kind
 from benchmarks.report import INK, Table, checked, drawn, machine, schedules, write_figures, write_page
 from widthwise.methods import METHODS
 from widthwise.methods.compress import plain
+from widthwise.train import TrainConfig
 
 __all__ = ["write"]
 
@@ -195,8 +196,13 @@ _PARTS = {"train": "training", "val": "validation", "test": "test"}
 
 def _differences(name: str, settings: Value) -> str:
     """What is set otherwise than by default in a method's configuration."""
-    default = dict(_flat(plain(METHODS[name]())))
-    return ", ".join(f"{key} {value}" for key, value in _flat(settings) if default.get(key) != value) or "none"
+    default, training = dict(_flat(plain(METHODS[name]()))), plain(TrainConfig())
+
+    def usual(key: str) -> object:
+        """A training that is not there by default has the defaults of any training."""
+        return default.get(key, training.get(key.rpartition(".")[2]))
+
+    return ", ".join(f"{key} {value}" for key, value in _flat(settings) if usual(key) != value) or "none"
 
 
 def _flat(value: Value, prefix: str = "") -> Iterator[tuple[str, Any]]:
