@@ -55,14 +55,24 @@ bench-joint: $(STAMP)
 bench-exploration: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.exploration $(PART) --data $(DATA) --weights $(WEIGHTS) --settings $(SETTINGS) --docs docs
 
-# make bench-peers DATA=parquet:DIR WEIGHTS=FILE; hours, see docs/peers.md. Killed, the same command goes on.
-bench-peers: $(STAMP)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,peers]'
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.peers run --data $(DATA) --weights $(WEIGHTS) --settings $(SETTINGS) --docs docs
+# make bench-peers DATA=parquet:DIR WEIGHTS=FILE [MODEL=resnet56]; hours, see docs/peers.md. Killed, the same command goes
+# on. Every tool has an environment of its own; the page is that of all runs with these settings.
+PEERS       := .venv-peers
+PEER_STAMPS := $(patsubst %,$(PEERS)/%/.installed,torch_pruning modelopt widthwise)
+$(PEERS)/%/.installed: benchmarks/peers/environments/%.txt pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+bench-peers: $(STAMP) $(PEER_STAMPS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.peers run --data $(DATA) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
+		--settings $(SETTINGS) $(if $(MODEL),--model $(MODEL)) --python torch_pruning=$(PEERS)/torch_pruning/bin/python \
+		fastnas=$(PEERS)/modelopt/bin/python widthwise=$(PEERS)/widthwise/bin/python none=$(PEERS)/widthwise/bin/python
+	$(BIN)/python -m benchmarks.peers page --runs runs/peers_*_$(SETTINGS) --docs docs
 
 coverage: $(STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,peers]'
 	$(BIN)/python -m benchmarks.coverage
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) .pytest_cache .mypy_cache .ruff_cache

@@ -21,8 +21,10 @@ __all__ = [
     "Check",
     "Table",
     "by_seed",
+    "checked",
     "drawn",
     "hardware_slug",
+    "machine",
     "page",
     "page_path",
     "ratio",
@@ -116,12 +118,35 @@ def page(
         tables: the results.
         checks: the predictions and what came of them.
     """
-    parts = [f"# {title}", f"Run again with `{command}`.", _machine(environment)]
+    parts = [f"# {title}", f"Run again with `{command}`.", machine(environment)]
     if checks:
-        rows = tuple((c.prediction, c.measured, "yes" if c.held else "**no**") for c in checks)
-        parts.append(Table("Predicted before the run", ("prediction", "measured", "held"), rows).markdown())
+        parts.append(checked(checks).markdown())
     parts += [table.markdown() for table in tables]
     return "\n\n".join(parts) + "\n"
+
+
+def checked(checks: Sequence[Check], subjects: Sequence[str] = ()) -> Table:
+    """The predictions and what came of them; where there are several subjects, with that of each."""
+    rows = [(c.prediction, c.measured, "yes" if c.held else "**no**") for c in checks]
+    columns = ("prediction", "measured", "held")
+    if not subjects:
+        return Table("Predicted before the run", columns, tuple(rows))
+    named = tuple((subject, *row) for subject, row in zip(subjects, rows, strict=True))
+    return Table("Predicted before the run", ("of", *columns), named)
+
+
+def machine(environment: Mapping[str, Any]) -> str:
+    """What a run ran on, as a list."""
+    packages = {k: v for k, v in environment["packages"].items() if v}
+    facts = {
+        "Date": environment["date"],
+        "CPU": f"{environment['cpu']}, {environment['cpu_count']} logical cores",
+        "Accelerators": ", ".join(environment["devices"]) or "none",
+        "Torch threads": environment["torch_threads"],
+        "Python": environment["python"],
+        "Packages": ", ".join(f"{name} {version}" for name, version in packages.items()),
+    }
+    return "\n".join(f"- {name}: {value}" for name, value in facts.items())
 
 
 def write_page(path: Path, text: str) -> Path:
@@ -175,19 +200,6 @@ def write_figures(docs: Path, stem: str, figures: Mapping[str, tuple[Figure, str
         write_atomic(path, lambda temporary, f=figure: f.savefig(temporary, dpi=150))  # type: ignore[misc]
         links.append(f"![{caption}](figures/{stem}_{name}.png)\n\n*{caption}*")
     return links
-
-
-def _machine(environment: Mapping[str, Any]) -> str:
-    packages = {k: v for k, v in environment["packages"].items() if v}
-    facts = {
-        "Date": environment["date"],
-        "CPU": f"{environment['cpu']}, {environment['cpu_count']} logical cores",
-        "Accelerators": ", ".join(environment["devices"]) or "none",
-        "Torch threads": environment["torch_threads"],
-        "Python": environment["python"],
-        "Packages": ", ".join(f"{name} {version}" for name, version in packages.items()),
-    }
-    return "\n".join(f"- {name}: {value}" for name, value in facts.items())
 
 
 def _row(cells: Sequence[str]) -> str:

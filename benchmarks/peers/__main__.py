@@ -1,8 +1,8 @@
 """``python -m benchmarks.peers run``: every tool on the same network, data, budget and fine-tuning.
 
 Goes on where it was cut; what was measured before is not measured again, and a refusal counts for all seeds. The page
-is written anew after every network; ``page`` does nothing else, ``list`` prints what ``--only`` takes. What is done,
-and what was predicted, is said in ``docs/peers.md``.
+``results.md`` is written anew after every network. ``page`` only writes it, for one or several runs; ``list`` prints
+what ``--only`` takes. What is done, and what was predicted, is said in ``docs/peers.md``.
 """
 
 import hashlib
@@ -18,12 +18,15 @@ from rich.console import Console
 from benchmarks.experiments import Records, Value
 from benchmarks.peers.page import write
 from benchmarks.peers.processes import interpreters, missing, run
-from benchmarks.peers.settings import SETTINGS, PeerSettings
-from benchmarks.peers.task import Task
+from benchmarks.peers.settings import SETTINGS, PeerSettings, named
+from benchmarks.peers.task import Task, full_network
 from benchmarks.peers.variants import VARIANTS, Variant, chosen
+from widthwise import load_data
+from widthwise.data import ImageData
+from widthwise.methods.compress import describe
 from widthwise.runs import RunFolder
 
-__all__ = ["main"]
+__all__ = ["identity_of", "main"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +44,19 @@ class Command:
     budgets: tuple[float, ...]
     seeds: tuple[int, ...]
     python: tuple[str, ...]
-    rows: tuple[Path, ...]
+    runs: tuple[Path, ...]
     workers: int
     retry: bool
 
     def chosen_settings(self) -> PeerSettings:
         """The named settings with what was said beside them."""
-        found = SETTINGS[self.settings]()
-        found = replace(found, model=self.model or found.model)
-        return replace(found, budgets=self.budgets or found.budgets, seeds=self.seeds or found.seeds)
+        found = named(self.settings, self.model)
+        return replace(
+            found,
+            variants=self.only or found.variants,
+            budgets=self.budgets or found.budgets,
+            seeds=self.seeds or found.seeds,
+        )
 
 
 @dataclass(frozen=True)
@@ -76,14 +83,16 @@ def main(arguments: list[str] | None = None) -> Path:
         return command.docs
     if command.part == "run":
         _run(command, say)
-    path = write(command.out, command.docs, command.rows)
+    path = write(command.runs or [command.out], command.docs)
     say(f"written to {path}")
     return path
 
 
 def _run(command: Command, say: Callable[[str], None]) -> None:
     settings, pythons = command.chosen_settings(), interpreters(list(command.python))
-    with RunFolder.open(command.out, _identity(command, settings)) as folder:
+    steps = list(_plan(settings, chosen(settings.variants)))
+    identity = identity_of(command.settings, settings, command.weights, load_data(command.data))
+    with RunFolder.open(command.out, identity) as folder:
         records = Records(folder.journal, say)
         past = [(k, v) for k, v in records.results.items() if v["outcome"] == "done" or not command.retry]
         known = {key for key, _ in past}
@@ -105,12 +114,12 @@ def _run(command: Command, say: Callable[[str], None]) -> None:
 
         pool = ThreadPoolExecutor(command.workers)
         try:
-            waiting = {pool.submit(measured, step): step for step in _plan(settings, chosen(command.only))}
+            waiting = {pool.submit(measured, step): step for step in steps}
             for future in as_completed(waiting):
                 value = future.result()
                 if value is not None:
                     records.record(waiting[future].key, value, progress=f"{value['outcome']}: ")
-                    write(command.out, command.docs, command.rows)
+                    write([command.out], command.docs)
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -132,17 +141,29 @@ def _task(command: Command, settings: PeerSettings, step: Step) -> Task:
         lines=step.variant.lines,
         share=step.share,
         seed=step.seed,
-        settings=settings,
+        named=command.settings,
+        model=settings.model,
         data=command.data,
         weights=None if command.weights is None else str(command.weights),
         folder=str(command.out / "runs" / step.key),
     )
 
 
-def _identity(command: Command, settings: PeerSettings) -> Value:
-    """What every result hangs on: not where the files lie, but what the weights are."""
-    weights = None if command.weights is None else hashlib.sha256(command.weights.read_bytes()).hexdigest()[:16]
-    return {**settings.identity(), "data": command.data.partition(":")[0], "weights": weights}
+def identity_of(name: str, settings: PeerSettings, weights: Path | None, data: ImageData) -> Value:
+    """What every result hangs on: not where the files lie, but which weights and images they hold.
+
+    Args:
+        name: of the settings.
+        settings: with what was said beside them.
+        weights: file of the full network's; drawn afresh if not given.
+        data: the images.
+    """
+    network = full_network(settings.model, None if weights is None else str(weights), data)
+    described = describe(network, data)
+    pixels = hashlib.sha256(data.example(64).numpy().tobytes()).hexdigest()[:16]
+    images = {**described["data"], "shape": list(data.input_shape), "pixels": pixels}
+    given = None if weights is None else described["model"]["weights"]
+    return {**settings.identity(), "settings": name, "data": images, "weights": given}
 
 
 def _parse(arguments: list[str]) -> Command:
@@ -152,24 +173,19 @@ def _parse(arguments: list[str]) -> Command:
     parser.add_argument("--model", help="another network of the zoo than the settings'")
     parser.add_argument("--data", default="digits", help="anything that load_data takes by name")
     parser.add_argument("--weights", type=Path, help="of the full network; drawn afresh if not given")
-    parser.add_argument("--out", type=Path, default=Path("runs/peers"), help="folder of the journal, logs and runs")
+    parser.add_argument("--out", type=Path, help="folder of journal, logs and runs; runs/peers_MODEL_SETTINGS")
     parser.add_argument("--docs", type=Path, help="folder of the page; --out if not given")
-    parser.add_argument("--only", nargs="+", default=["*"], help="names, with wildcards; see `list`")
+    parser.add_argument("--only", nargs="+", default=[], help="names, with wildcards, instead of the settings'")
     parser.add_argument("--budgets", nargs="+", type=float, default=[], help="instead of the settings'")
     parser.add_argument("--seeds", nargs="+", type=int, default=[], help="instead of the settings'")
     parser.add_argument("--python", nargs="+", default=[], help="interpreters: PATH for all tools, TOOL=PATH for one")
-    parser.add_argument(
-        "--rows",
-        nargs="+",
-        type=Path,
-        default=[],
-        help="rows measured elsewhere: JSON files, or folders of `widthwise compare`",
-    )
+    parser.add_argument("--runs", nargs="+", type=Path, default=[], help="of `page`: folders of runs; --out")
     parser.add_argument("--workers", type=int, default=1, help="processes at once; 1 for times that can be compared")
     parser.add_argument("--retry", type=bool, default=False, help="measure again what was refused or failed")
     found = vars(parser.parse_args(arguments))
     lists = {name: tuple(value) for name, value in found.items() if isinstance(value, list)}
-    return Command(**{**found, **lists, "docs": found["docs"] or found["out"]})
+    out = found["out"] or Path("runs") / f"peers_{named(found['settings'], found['model']).model}_{found['settings']}"
+    return Command(**{**found, **lists, "out": out, "docs": found["docs"] or out})
 
 
 if __name__ == "__main__":

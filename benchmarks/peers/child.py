@@ -1,9 +1,9 @@
 """``python -m benchmarks.peers.child TASK ANSWER PARENT``: one network from one tool in this process, JSON in and out.
 
-An error of the tool while it prunes is an answer like any other (``refused``); one after that is a failure.
+An error of a peer while it prunes is an answer like any other (``refused``); one after that is a failure, and so is
+one for want of memory.
 """
 
-import copy
 import importlib
 import os
 import platform
@@ -23,19 +23,23 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.peers.ours import compressed
+from benchmarks.peers.ours import compressed, keeps_weights, method_of
 from benchmarks.peers.task import Job, Pruned, Task
 from benchmarks.peers.variants import TOOLS
 from widthwise import accuracy, adaptive_bn, load_data, materialize
 from widthwise.data import ImageData, at_most
+from widthwise.methods import Result
 from widthwise.methods.compress import CALIBRATION_IMAGES
 from widthwise.methods.evaluators import CALIBRATION_BATCH, search_device
 from widthwise.runs import read_json, write_json
 from widthwise.train import fit
 
-__all__ = ["main", "peak_memory"]
+__all__ = ["main", "outcome_of", "peak_memory"]
 
 _LONGEST = 300
+
+_NO_MEMORY = re.compile(r"out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
+"""What torch says in a plain RuntimeError."""
 
 
 def main(asked: str, answer: str, parent: str) -> None:
@@ -65,17 +69,28 @@ def _measured(task: Task, data: ImageData) -> dict[str, Any]:
     job = Job.of(task, data)
     if task.tool == "none":
         return {**_size(job, job.model), **_figures(job.model, data), "outcome": "done"}
-    if task.tool == "widthwise":
-        return _ours(job, data)
-    prune = _tool(task.tool)
+    value = _ours(job, data) if task.tool == "widthwise" else _theirs(job, data)
+    if value["outcome"] == "done" and value["macs"] > job.limit:
+        return {"outcome": "failed", "why": f"{value['macs']} multiply-adds are above the budget of {job.limit}"}
+    return value
+
+
+def _theirs(job: Job, data: ImageData) -> dict[str, Any]:
+    prune = _tool(job.task.tool)
     start = perf_counter()
     try:
         pruned = prune(job)
     except Exception as error:
         traceback.print_exc()
-        return {"outcome": "refused", "why": f"{type(error).__name__}: {_first_words(str(error))}"}
+        return {"outcome": outcome_of(error), "why": f"{type(error).__name__}: {_first_words(str(error))}"}
     seconds = perf_counter() - start
     return {**_finished(job, data, pruned), "search_seconds": seconds, "outcome": "done"}
+
+
+def outcome_of(error: Exception) -> str:
+    """What an error while a peer prunes comes to: ``refused``, or ``failed`` where it was for want of memory."""
+    starved = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return "failed" if starved or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))) else "refused"
 
 
 def _tool(tool: str) -> Callable[[Job], Pruned]:
@@ -100,23 +115,28 @@ def _finished(job: Job, data: ImageData, pruned: Pruned) -> dict[str, Any]:
 
 
 def _ours(job: Job, data: ImageData) -> dict[str, Any]:
-    full = copy.deepcopy(job.model)
     shutil.rmtree(job.task.folder, ignore_errors=True)  # a run that goes on has lost some of its time
+    method = method_of(job)
     start = perf_counter()
-    result, record = compressed(job, data)
+    result, record = compressed(job, data, method)
     seconds, phases, memory = perf_counter() - start, record.seconds, peak_memory()
-    small = materialize(full, result.graph, result.subnet).to(search_device())
-    left = accuracy(small, data.val)
-    _calibrate(small, data, job.task.seed)
     return {
         **_size(job, result.model.to(search_device())),
-        **{"left": left, "adapted": accuracy(small, data.val)},
+        **(_before(job, data, result) if keeps_weights(method) else {"left": None, "adapted": None}),
         **_figures(result.model, data),
         "search_seconds": seconds - phases["finetune"] - phases["measure"],
         "finetune_seconds": phases["finetune"],
         "notes": {"memory of compress (MiB)": round(memory / 2**20)},
         "outcome": "done",
     }
+
+
+def _before(job: Job, data: ImageData, result: Result) -> dict[str, float]:
+    """Accuracies before fine-tuning, of the given network without the channels that went."""
+    small = materialize(job.model, result.graph, result.subnet).to(search_device())
+    left = accuracy(small, data.val)
+    _calibrate(small, data, job.task.seed)
+    return {"left": left, "adapted": accuracy(small, data.val)}
 
 
 def _calibrate(small: nn.Module, data: ImageData, seed: int) -> None:

@@ -4,27 +4,32 @@ from pathlib import Path
 
 import widthwise  # user code
 from benchmarks.peers.task import Job
-from widthwise import FNNP, Baseline, Budget  # user code
+from widthwise import Budget  # user code
 from widthwise.data import ImageData
-from widthwise.methods import Method, Result, RunRecord
+from widthwise.experiments.compare import baselines, seeded  # user code: baseline
+from widthwise.methods import FNNP, METHODS, Baseline, Exploration, Method, Result, RunRecord
 
-__all__ = ["compressed"]
-
-
-def _method(job: Job) -> Method:
-    task = job.task
-    if task.options["method"] == "l1":
-        return Baseline(importance="l1")  # user code: l1
-    count, images, precision = task.settings.candidates, task.settings.score_images, task.finetune.precision
-    # user code: fnnp
-    return FNNP(candidates=count, validation_images=images, finalists=1, precision=precision, seed=task.seed)
-    # end of user code
+__all__ = ["compressed", "keeps_weights", "method_of"]
 
 
-def compressed(job: Job, data: ImageData) -> tuple[Result, RunRecord]:
+def method_of(job: Job) -> Method:
+    """The method or baseline of that name in the settings, with the seed of the task in all that has one."""
+    settings, name = job.task.settings, str(job.task.options["method"])
+    if name in METHODS:
+        method: Method = getattr(settings, name)
+        return seeded(method, job.task.seed)
+    return seeded(baselines(settings.scratch)[name], job.task.seed)  # user code: baseline
+
+
+def keeps_weights(method: Method) -> bool:
+    """Whether what is fine-tuned are weights of the given network; others train one of their own, or start afresh."""
+    return isinstance(method, FNNP | Exploration) or (isinstance(method, Baseline) and method.scratch is None)
+
+
+def compressed(job: Job, data: ImageData, method: Method) -> tuple[Result, RunRecord]:
     """The result and the record of its run, whose phases were timed."""
     folder, share, finetune = Path(job.task.folder), job.task.share, job.task.finetune
-    model, method = job.model, _method(job)
+    model = job.model
     # user code
     result = widthwise.compress(model, data, budget=Budget(macs=share), method=method, run=folder, finetune=finetune)
     # end of user code

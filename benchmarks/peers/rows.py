@@ -1,25 +1,28 @@
-"""Rows of the comparison: one network each, ours or a peer's, measured here or elsewhere."""
+"""Rows of the comparison: one network each, ours or a peer's, all measured by the same processes."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from statistics import fmean, stdev
 from typing import Any
 
-from benchmarks.peers.variants import TOOLS, VARIANTS
-from widthwise.errors import CorruptRun
-from widthwise.methods import RunRecord
-from widthwise.runs import read_json
+from benchmarks.peers.variants import VARIANTS, Kind
 
-__all__ = ["Row", "Summary", "compared", "given_rows", "merged", "read_rows", "row_of", "summaries"]
+__all__ = ["Row", "Summary", "command_of", "row_of", "summaries"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One network. A file for ``--rows`` is a JSON list of these; what has a default may be left out."""
+    """One network."""
 
-    name: str
-    """Of the method, as the page shows it."""
+    variant: str
+    """As ``--only`` takes it."""
+    kind: Kind
+    settings: str
+    """Their name."""
+    model: str
+    """The full network, as ``--model`` takes it."""
+    weights: bool
+    """Whether it came with weights, or was drawn afresh."""
     budget: float
     """Share of the multiply-adds that was asked for."""
     seed: int
@@ -34,112 +37,56 @@ class Row:
     """Wall time from the full network to the small one."""
     finetune_seconds: float
     """Wall time of re-estimated statistics and fine-tuning."""
-    left: float | None = None
-    """Validation accuracy of the small network as the tool leaves it."""
-    adapted: float | None = None
+    left: float | None
+    """Validation accuracy of the small network as the tool leaves it; None where its weights are not the given ones."""
+    adapted: float | None
     """The same with batch-norm statistics re-estimated, before fine-tuning."""
-    memory_mib: float | None = None
+    memory_mib: float
     """Peak resident memory of the process."""
-    lines: int | None = None
+    lines: int
     """Of code that a user writes."""
-    ours: bool = True
-    """Whether it is Widthwise's."""
-    command: str = ""
-    """That makes this row again."""
-    cut: bool = False
-    """Whether the process was killed and went on, so that the seconds are a lower bound."""
+
+    @property
+    def name(self) -> str:
+        """As the page shows it."""
+        return VARIANTS[self.variant].title
 
     @property
     def seconds(self) -> float:
         """From the full network to the final one."""
         return self.search_seconds + self.finetune_seconds
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
 
+def row_of(value: Mapping[str, Any], model: str, *, weights: bool) -> Row | None:
+    """The row of a journal's result; None where no network came of it, or for the full network.
 
-def read_rows(path: Path) -> list[Row]:
-    """The rows in a JSON file.
-
-    Raises:
-        CorruptRun: it holds something else.
+    Args:
+        value: the result.
+        model: the full network of that journal.
+        weights: whether it came with weights.
     """
-    known = {field.name for field in fields(Row)}
-    try:
-        return [Row(**{name: value for name, value in item.items() if name in known}) for item in read_json(path)]
-    except (TypeError, AttributeError) as error:
-        raise CorruptRun(
-            f"A file of rows is a JSON list of objects with the fields of benchmarks.peers.rows.Row, but {path} is "
-            f"not ({error}). Write name, budget, seed, macs, params, val, test, search_seconds and finetune_seconds."
-        ) from error
-
-
-def compared(folder: Path) -> list[Row]:
-    """The finished runs of ``widthwise compare`` in its folder (``NAME/seed-N``).
-
-    Everything before the fine-tuning is search, trainings included; the lines are those of a call of ``compress``.
-    """
-    runs = [RunRecord.read(path) for path in sorted(folder.glob("*/seed-*")) if path.is_dir()]
-    return [_row_of_run(run) for run in runs if run.finished]
-
-
-def _row_of_run(run: RunRecord) -> Row:
-    assert run.result is not None  # it is finished
-    before, after, seconds = run.result["before"], run.result["after"], run.seconds
-    limit = run.config["budget"]["macs"]
-    return Row(
-        name=f"Widthwise {run.path.parent.name}",
-        budget=round(limit if limit <= 1 else limit / before["macs"], 4),
-        seed=int(run.path.name.partition("-")[2]),
-        macs=after["macs"],
-        params=after["params"],
-        val=after["val_accuracy"],
-        test=after["test_accuracy"],
-        search_seconds=sum(of for phase, of in seconds.items() if phase not in ("finetune", "measure")),
-        finetune_seconds=seconds["finetune"],
-        lines=VARIANTS["widthwise/l1"].lines,
-        cut=run.cut,
-    )
-
-
-def given_rows(path: Path) -> list[Row]:
-    """Rows that were measured elsewhere: a JSON file of them, or the folder of ``widthwise compare``."""
-    return compared(path) if path.is_dir() else read_rows(path)
-
-
-def row_of(value: Mapping[str, Any]) -> Row | None:
-    """The row of a journal's result; None where no network came of it, or for the full network."""
-    variant = VARIANTS.get(value.get("variant", ""))
+    variant = VARIANTS.get(value["variant"])
     if variant is None or variant.tool == "none" or value["outcome"] != "done":
         return None
     measured = {field.name: value[field.name] for field in fields(Row) if field.name in value}
-    command = f"python -m benchmarks.peers run --only {value['variant']} --budgets {value['budget']:g}"
-    command += f" --seeds {value['seed']} --data ... --weights ... --settings {value['settings']}"
-    return Row(**{**measured, "name": variant.title, "ours": not TOOLS[variant.tool].peer, "command": command})
-
-
-def merged(measured: Iterable[Row], given: Iterable[Row]) -> list[Row]:
-    """Both; where the same method, budget and seed is in both, the given one counts."""
-    found = {(row.name, row.budget, row.seed): row for row in measured}
-    return list((found | {(row.name, row.budget, row.seed): row for row in given}).values())
+    return Row(**{**measured, "kind": variant.kind, "model": model, "weights": weights})
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The rows of one method at one budget."""
+    """The rows of one variant at one budget."""
 
     rows: tuple[Row, ...]
 
     @property
     def name(self) -> str:
-        """Of the method."""
+        """Of the variant."""
         return self.rows[0].name
 
     @property
-    def ours(self) -> bool:
-        """Whether it is Widthwise's."""
-        return self.rows[0].ours
+    def kind(self) -> Kind:
+        """Whose it is."""
+        return self.rows[0].kind
 
     def values(self, field: str) -> list[float]:
         """Of a field or property, where known."""
@@ -151,24 +98,40 @@ class Summary:
         values = self.values(field)
         return fmean(values) if values else None
 
-    def spread(self, field: str) -> float:
-        """Standard deviation over the seeds; 0 for one."""
+    def spread(self, field: str) -> float | None:
+        """Standard deviation over the seeds; None for fewer than two."""
         values = self.values(field)
-        return stdev(values) if len(values) > 1 else 0.0
+        return stdev(values) if len(values) > 1 else None
+
+    @property
+    def metric(self) -> str:
+        """What is scored: ``test``, or ``val`` where there are no test images."""
+        return "test" if self.values("test") else "val"
 
     @property
     def score(self) -> float:
-        """What the table is sorted by: test accuracy, or validation accuracy where there are no test images."""
-        test, val = self.mean("test"), self.mean("val")
-        assert val is not None
-        return val if test is None else test
+        """Mean accuracy that the table is sorted by, in [0, 1]."""
+        return fmean(self.values(self.metric))
+
+    @property
+    def command(self) -> str:
+        """That measures these rows again, in a folder of its own; only the paths are the reader's."""
+        row, seeds = self.rows[0], sorted(row.seed for row in self.rows)
+        which = f"--only full {row.variant} --budgets {row.budget:g} --seeds {' '.join(map(str, seeds))}"
+        return command_of(row.settings, row.model, which, weights=row.weights)
+
+
+def command_of(settings: str, model: str, which: str = "", *, weights: bool) -> str:
+    """The command line of a run, with placeholders for paths alone."""
+    parts = ["python -m benchmarks.peers run", f"--settings {settings}", f"--model {model}", which, "--data DATA"]
+    return " ".join(part for part in (*parts, "--weights WEIGHTS" if weights else "") if part)
 
 
 def summaries(rows: Sequence[Row]) -> dict[float, list[Summary]]:
     """By budget (the largest first), the most accurate first."""
     grouped: dict[float, dict[str, list[Row]]] = {}
     for row in rows:
-        grouped.setdefault(row.budget, {}).setdefault(row.name, []).append(row)
+        grouped.setdefault(row.budget, {}).setdefault(row.variant, []).append(row)
     return {
         budget: sorted((Summary(tuple(of)) for of in grouped[budget].values()), key=lambda s: -s.score)
         for budget in sorted(grouped, reverse=True)

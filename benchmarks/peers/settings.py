@@ -1,14 +1,24 @@
-"""What every tool is given, by the name of the settings: ``cpu``, ``accelerator``, ``tiny``."""
+"""What every tool is given, by the name of the settings: ``cpu``, ``accelerator``, ``tiny``.
+
+Of ours the constructors in `cpu` count as lines of user code.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.experiments import identity
+from benchmarks.joint.settings import accelerator as joint_on_accelerator
+from benchmarks.joint.settings import tiny as tiny_joint
 from widthwise.errors import ConfigError
+from widthwise.exploration import ExplorationSettings  # user code: exploration
+from widthwise.methods import FNNP, METHODS, Exploration, Joint, Stagewise  # user code: method
+from widthwise.methods.compress import plain
+from widthwise.recipes import joint_resnet20_minutes  # user code: joint
+from widthwise.search import DivisionSettings, EvolutionSettings  # user code: stagewise
 from widthwise.train import TrainConfig
 
-__all__ = ["SETTINGS", "PeerSettings", "accelerator", "cpu", "tiny"]
+__all__ = ["SETTINGS", "PeerSettings", "accelerator", "cpu", "named", "tiny"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +29,15 @@ class PeerSettings:
     """A network of the zoo."""
     finetune: TrainConfig
     """Of every pruned network, whichever tool made it; the seed is that of the run."""
+    scratch: TrainConfig
+    """Of ``widthwise/uniform``, which is trained from fresh weights instead."""
+    fnnp: FNNP
+    """Our methods; a run's seed takes the place of theirs."""
+    stagewise: Stagewise
+    joint: Joint
+    exploration: Exploration
+    variants: tuple[str, ...] = ("*",)
+    """What is compared where ``--only`` says nothing: names, with wildcards."""
     budgets: tuple[float, ...] = (0.5, 0.3)
     """Shares of the multiply-adds, counted by ``torch.utils.flop_counter`` for all."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -26,15 +45,13 @@ class PeerSettings:
     residual: tuple[str, ...] = ("conv1", "layer*.conv2")
     """Names (with wildcards) of the layers that write to a residual stream with zero-padded shortcuts."""
     score_images: int | None = None
-    """Validation images that a tool may judge by; all if not given."""
+    """Validation images that a peer may judge by; all if not given."""
     calibration_batch: int = 40
     """Images of each of the 50 batches that FastNAS re-estimates batch-norm statistics on."""
     gradient_batches: int = 10
     """Batches of training images that gradients are taken on (Torch-Pruning's examples take 10)."""
     gradient_batch: int = 128
     """Images in each."""
-    candidates: int = 100
-    """Strategies that our FNNP scores."""
     minutes: float = 120.0
     """Limit of one process."""
     threads: int = 1
@@ -46,29 +63,99 @@ class PeerSettings:
                 "A comparison needs budgets between 0 and 1 and a seed, but got "
                 f"budgets={self.budgets}, seeds={self.seeds}. Give each at least one."
             )
+        for name in ("coarse_images", "finetune_images"):
+            if getattr(self.joint, name) != "train":
+                raise ConfigError(
+                    "No row of a comparison learns from more images than the others, but got "
+                    f"joint.{name}={getattr(self.joint, name)!r}; set it to 'train'."
+                )
 
     def identity(self) -> dict[str, Any]:
-        """What decides a single result, as JSON data; there may be more budgets and seeds."""
-        return identity(self, {"budgets", "seeds", "minutes"})
+        """What decides a single result, as JSON data; there may be more variants, budgets and seeds."""
+        values = identity(self, {"variants", "budgets", "seeds", "minutes"})
+        return values | {name: plain(getattr(self, name)) for name in METHODS}
+
+
+def _on_train(joint: Joint) -> Joint:
+    """Joint search-and-training whose networks learn from the training images only."""
+    return replace(joint, coarse_images="train", finetune_images="train")  # user code: joint
 
 
 def cpu() -> PeerSettings:
-    """ResNet-20 (or ``--model resnet56``) with three epochs of fine-tuning on one core."""
-    finetune = TrainConfig(epochs=3, lr=0.02, precision="bf16", channels_last=True)
-    return PeerSettings(model="resnet20", finetune=finetune, score_images=2000)
+    """ResNet-20 (or ``--model resnet56``) with one epoch of fine-tuning on one core: minutes for each network."""
+    fast: dict[str, Any] = {"precision": "bf16", "channels_last": True}
+    recipe = joint_resnet20_minutes()  # user code: joint
+    assert isinstance(recipe.method, Joint)
+    # user code: stagewise
+    stagewise = Stagewise(
+        supernet=TrainConfig(epochs=2, lr=0.05, **fast),
+        start="given",
+        weights="inherited",
+        ratios=16,
+        division=DivisionSettings(evaluations=200, exhaustive=200, fronts=EvolutionSettings(iterations=5)),
+        chained=100,
+        search_images=256,
+        search_batch=256,
+    )
+    # end of user code
+    # user code: exploration
+    exploration = Exploration(epochs=4, precision="bf16", settings=ExplorationSettings(lr=0.01))
+    # end of user code
+    return PeerSettings(
+        model="resnet20",
+        finetune=TrainConfig(epochs=1, lr=0.02, **fast),
+        scratch=TrainConfig(epochs=4, lr=0.1, **fast),  # user code: uniform
+        fnnp=FNNP(candidates=100, finalists=1, validation_images=2000, precision="bf16"),  # user code: fnnp
+        stagewise=stagewise,
+        joint=_on_train(recipe.method),
+        exploration=exploration,
+        variants=(
+            *("full", "widthwise/*", "torch_pruning/*/local", "torch_pruning/taylor/global"),
+            *("torch_pruning/l1/isomorphic/convolved", "torch_pruning/l1/local/padded", "fastnas/8", "fastnas/4"),
+        ),
+        score_images=2000,
+    )
 
 
 def accelerator() -> PeerSettings:
-    """ResNet-56 with the fine-tuning of the papers, on one accelerator. Not timed here: none was at hand."""
-    finetune = TrainConfig(epochs=100, batch_size=256, lr=0.01, weight_decay=5e-5, precision="bf16", channels_last=True)
-    return PeerSettings(model="resnet56", finetune=finetune)
+    """ResNet-56 with schedules as long as the papers', on one accelerator. Not timed here: none was at hand."""
+    fast: dict[str, Any] = {"precision": "bf16", "channels_last": True}
+    return PeerSettings(
+        model="resnet56",
+        finetune=TrainConfig(epochs=100, batch_size=256, lr=0.01, weight_decay=5e-5, **fast),
+        scratch=TrainConfig(epochs=200, lr=0.1, **fast),
+        fnnp=FNNP(candidates=200, finalists=1),
+        stagewise=Stagewise(supernet=replace(Stagewise().supernet, **fast), weights="inherited"),
+        joint=_on_train(joint_on_accelerator().joint),
+        exploration=Exploration(),
+    )
 
 
 def tiny() -> PeerSettings:
     """Everything cut down, to see that it runs to its end; the figures mean nothing."""
+    brief = TrainConfig(epochs=1, max_steps=2, batch_size=32, lr=0.05)
     return PeerSettings(
         model="digits_net",
-        finetune=TrainConfig(epochs=1, max_steps=2, batch_size=32, lr=0.05),
+        finetune=brief,
+        scratch=brief,
+        fnnp=FNNP(candidates=3, finalists=1, calibration_images=64, validation_images=64),
+        stagewise=Stagewise(
+            supernet=brief,
+            weights="inherited",
+            ratios=4,
+            division=DivisionSettings(evaluations=12, exhaustive=0),
+            chained=4,
+            search_images=64,
+            search_batch=32,
+        ),
+        joint=_on_train(tiny_joint().joint),
+        exploration=Exploration(
+            epochs=1,
+            images=64,
+            batch=32,
+            settings=ExplorationSettings(samples=2, resamplings=2, moves=2, lr=0.02),
+            calibration_images=32,
+        ),
         budgets=(0.5,),
         seeds=(0, 1),
         residual=(),
@@ -76,10 +163,15 @@ def tiny() -> PeerSettings:
         calibration_batch=16,
         gradient_batches=2,
         gradient_batch=32,
-        candidates=3,
         minutes=2.0,
     )
 
 
 SETTINGS: dict[str, Callable[[], PeerSettings]] = {"cpu": cpu, "accelerator": accelerator, "tiny": tiny}
-"""By name, for the command line."""
+"""By name, for the command line and for the process of a network, which looks its settings up here."""
+
+
+def named(settings: str, model: str | None = None) -> PeerSettings:
+    """The settings of that name, for another network of the zoo if one is given."""
+    found = SETTINGS[settings]()
+    return replace(found, model=model or found.model)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,13 @@ from torch import Tensor, nn
 
 from benchmarks.experiments import fresh_network
 from benchmarks.measure import count_macs
-from benchmarks.peers.settings import PeerSettings
+from benchmarks.peers.settings import PeerSettings, named
 from widthwise import build_model
 from widthwise.data import ImageData, Split, at_most
 from widthwise.methods.evaluators import search_device
 from widthwise.train import TrainConfig
 
-__all__ = ["Job", "Pruned", "Task"]
+__all__ = ["Job", "Pruned", "Task", "full_network"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,10 @@ class Task:
     share: float
     """Budget: share of the multiply-adds."""
     seed: int
-    settings: PeerSettings
+    named: str
+    """The settings: only their name travels, as they hold whole methods."""
+    model: str
+    """Network of the zoo, maybe another than the settings'."""
     data: str
     """Anything that ``load_data`` takes by name."""
     weights: str | None
@@ -44,9 +48,12 @@ class Task:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Task":
         """The inverse of `to_json`, from a file."""
-        settings = dict(data["settings"])
-        settings["finetune"] = TrainConfig(**_tuples(settings["finetune"]))
-        return cls(**{**data, "settings": PeerSettings(**_tuples(settings))})
+        return cls(**data)
+
+    @cached_property
+    def settings(self) -> PeerSettings:
+        """Those of that name, for the network."""
+        return named(self.named, self.model)
 
     @property
     def finetune(self) -> TrainConfig:
@@ -55,15 +62,15 @@ class Task:
 
     def network(self, data: ImageData) -> nn.Module:
         """The full network, in evaluation mode."""
-        if self.weights is None:
-            return fresh_network(self.settings.model, data, 0)
-        sizes = {"num_classes": data.num_classes, "in_channels": data.input_shape[0]}
-        return build_model(self.settings.model, weights=Path(self.weights), **sizes).eval()
+        return full_network(self.model, self.weights, data)
 
 
-def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON has no tuples, and no settings of ours are lists."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+def full_network(model: str, weights: str | None, data: ImageData) -> nn.Module:
+    """A network of the zoo in evaluation mode, with the weights of a file, or else drawn afresh."""
+    if weights is None:
+        return fresh_network(model, data, 0)
+    sizes = {"num_classes": data.num_classes, "in_channels": data.input_shape[0]}
+    return build_model(model, weights=Path(weights), **sizes).eval()
 
 
 @dataclass(frozen=True, eq=False)

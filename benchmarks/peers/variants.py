@@ -1,13 +1,18 @@
 """What is compared: every tool, in the ways that its documentation offers. One visible table."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Literal
 
 from benchmarks.peers.lines import count_lines
 from widthwise.errors import ConfigError
 
-__all__ = ["TOOLS", "VARIANTS", "Tool", "Variant", "chosen"]
+__all__ = ["TOOLS", "VARIANTS", "Kind", "Tool", "Variant", "chosen"]
+
+Kind = Literal["method", "baseline", "peer"]
+"""Of a row: what we publish, what any search has to beat (in our code), or somebody else's."""
 
 _HERE = Path(__file__).parent
 
@@ -26,8 +31,6 @@ class Tool:
     """File in ``environments`` that installs it."""
     files: tuple[str, ...]
     """Files in this folder that hold its users' code."""
-    peer: bool = True
-    """Whether it is somebody else's."""
 
 
 TOOLS: dict[str, Tool] = {
@@ -41,8 +44,8 @@ TOOLS: dict[str, Tool] = {
     "fastnas": Tool(
         "ModelOpt FastNAS", "modelopt", ("nvidia-modelopt", "torchprofile"), "modelopt.txt", ("fastnas_peer.py",)
     ),
-    "widthwise": Tool("Widthwise", "widthwise", ("widthwise",), "widthwise.txt", ("ours.py",), peer=False),
-    "none": Tool("full network", "widthwise", ("widthwise",), "widthwise.txt", (), peer=False),
+    "widthwise": Tool("Widthwise", "widthwise", ("widthwise",), "widthwise.txt", ("ours.py", "settings.py")),
+    "none": Tool("full network", "widthwise", ("widthwise",), "widthwise.txt", ()),
 }
 """By the name that ``--python NAME=PATH`` takes."""
 
@@ -58,6 +61,8 @@ class Variant:
     """What the tool's file is told."""
     labels: tuple[str, ...] = ()
     """Labelled parts of the users' code that this way needs."""
+    kind: Kind = "peer"
+    """Means nothing for the full network, which is no row of its own."""
 
     @property
     def lines(self) -> int:
@@ -74,10 +79,32 @@ def _pruning(importance: str, scope: str, shortcuts: str = "ignored") -> Variant
     return Variant("torch_pruning", title, options, (importance, shortcuts))
 
 
+def _ours(kind: Kind, titles: dict[str, str]) -> dict[str, Variant]:
+    return {
+        f"widthwise/{name}": Variant("widthwise", title, {"method": name}, (name, kind), kind)
+        for name, title in titles.items()
+    }
+
+
+METHOD_TITLES = {
+    "fnnp": "Widthwise FNNP",
+    "stagewise": "Widthwise stage-wise",
+    "joint": "Widthwise joint",
+    "exploration": "Widthwise exploration",
+}
+
+BASELINE_TITLES = {
+    "uniform": "uniform width, from scratch",
+    "l1": "uniform width, L1",
+    "geometric_median": "uniform width, geometric median",
+    "bn_scale": "uniform width, BN scale",
+    "random": "uniform width, random filters",
+}
+
 VARIANTS: dict[str, Variant] = {
     "full": Variant("none", "full network"),
-    "widthwise/fnnp": Variant("widthwise", "Widthwise FNNP", {"method": "fnnp"}, ("fnnp",)),
-    "widthwise/l1": Variant("widthwise", "Widthwise L1, uniform", {"method": "l1"}, ("l1",)),
+    **_ours("method", METHOD_TITLES),
+    **_ours("baseline", BASELINE_TITLES),
     **{
         f"torch_pruning/{importance}/{scope}": _pruning(importance, scope)
         for importance in ("l1", "group_norm", "bn_scale", "taylor")
@@ -100,7 +127,7 @@ VARIANTS: dict[str, Variant] = {
 """By the name that ``--only`` takes."""
 
 
-def chosen(patterns: tuple[str, ...]) -> dict[str, Variant]:
+def chosen(patterns: Sequence[str]) -> dict[str, Variant]:
     """The variants whose names match one of the patterns (with wildcards).
 
     Raises:

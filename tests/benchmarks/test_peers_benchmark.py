@@ -1,7 +1,6 @@
 """The comparison with the peers: its parts, its page from made-up rows, and every tool with tiny sizes."""
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,30 +8,39 @@ from typing import Any
 import pytest
 import torch
 from benchmarks.measure import count_macs
-from benchmarks.peers.__main__ import main
+from benchmarks.peers.__main__ import identity_of, main
 from benchmarks.peers.bisection import bisect
+from benchmarks.peers.checks import checks_of
+from benchmarks.peers.child import outcome_of
 from benchmarks.peers.lines import count_lines
+from benchmarks.peers.ours import keeps_weights, method_of
 from benchmarks.peers.page import write
 from benchmarks.peers.processes import interpreters, run
-from benchmarks.peers.rows import Row, given_rows, merged, read_rows, summaries
+from benchmarks.peers.rows import Row, Summary, row_of, summaries
 from benchmarks.peers.settings import SETTINGS, cpu, tiny
-from benchmarks.peers.task import Task
+from benchmarks.peers.task import Job, Task
 from benchmarks.peers.variants import TOOLS, VARIANTS, chosen
+from benchmarks.report import Check
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from widthwise import build_model
-from widthwise.errors import ConfigError, CorruptRun
+from widthwise import build_model, load_data
+from widthwise.errors import ConfigError, CorruptRun, RunMismatch
+from widthwise.methods import METHODS
 from widthwise.runs import RunFolder, read_events
 
 ROW = Row(
-    **{"name": "ours", "budget": 0.5, "seed": 0, "macs": 500, "params": 40, "val": 0.9, "test": 0.88},
-    **{"search_seconds": 10.0, "finetune_seconds": 20.0},
+    **{"variant": "widthwise/fnnp", "kind": "method", "settings": "cpu", "model": "resnet20", "weights": True},
+    **{"budget": 0.5, "seed": 0, "macs": 500, "params": 40, "val": 0.9, "test": 0.88, "left": 0.1, "adapted": 0.5},
+    **{"search_seconds": 10.0, "finetune_seconds": 20.0, "memory_mib": 800.0, "lines": 5},
 )
 
 TASK = Task(
-    **{"tool": "none", "options": {}, "lines": 0, "share": 0.5, "seed": 1, "settings": tiny(), "data": "digits"},
-    **{"weights": None, "folder": "somewhere"},
+    **{"tool": "none", "options": {}, "lines": 0, "share": 0.5, "seed": 1, "named": "tiny", "model": "digits_net"},
+    **{"data": "digits", "weights": None, "folder": "somewhere"},
 )
+
+OURS = ("fnnp", "stagewise", "joint", "exploration", "uniform", "l1", "geometric_median", "bn_scale", "random")
 
 
 # -- bisection
@@ -121,28 +129,103 @@ def test_every_way_to_use_a_tool_has_its_lines() -> None:
 # -- rows and page
 
 
-def test_given_rows_stand_for_measured_ones() -> None:
-    other, better = replace(ROW, seed=1), replace(ROW, test=0.99)
-    assert merged([ROW, other], [better]) == [better, other]
+def _rows(variant: str, *tests: float | None, **changes: Any) -> list[Row]:
+    """One for each seed; all of the validation accuracy 0.9."""
+    kind = VARIANTS[variant].kind
+    return [replace(ROW, variant=variant, kind=kind, seed=s, test=t, **changes) for s, t in enumerate(tests)]
 
 
 def test_rows_are_grouped_by_budget_and_the_best_comes_first() -> None:
-    low = [replace(ROW, name="low", test=test, seed=seed) for seed, test in enumerate((0.7, 0.8))]
+    low = _rows("widthwise/l1", 0.7, 0.8)
     found = summaries([*low, ROW, replace(ROW, budget=0.3, test=None)])
     assert list(found) == [0.5, 0.3]
-    assert [summary.name for summary in found[0.5]] == ["ours", "low"]
+    assert [summary.name for summary in found[0.5]] == ["Widthwise FNNP", "uniform width, L1"]
     assert found[0.5][1].mean("test") == pytest.approx(0.75)
     assert found[0.5][1].spread("test") == pytest.approx(0.5**0.5 / 10)
-    assert found[0.3][0].score == 0.9
+    assert found[0.5][0].spread("test") is None, "one seed"
+    assert (found[0.3][0].metric, found[0.3][0].score) == ("val", 0.9)
     assert ROW.seconds == 30.0
 
 
-@pytest.mark.parametrize("content", [[{"name": "x"}], {"name": "x"}, [3]])
-def test_a_file_that_is_no_list_of_rows_is_refused(tmp_path: Path, content: Any) -> None:
-    path = tmp_path / "rows.json"
-    path.write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(CorruptRun, match="JSON list"):
-        read_rows(path)
+def test_the_command_of_a_row_names_all_but_the_paths() -> None:
+    rows = _rows("widthwise/joint", 0.7, 0.8, budget=0.3, model="resnet56")
+    start = "python -m benchmarks.peers run --settings cpu --model resnet56 --only full widthwise/joint"
+    assert Summary(tuple(rows)).command == f"{start} --budgets 0.3 --seeds 0 1 --data DATA --weights WEIGHTS"
+    afresh = tuple(replace(row, weights=False) for row in rows)
+    assert Summary(afresh).command == f"{start} --budgets 0.3 --seeds 0 1 --data DATA"
+
+
+def test_kinds_are_methods_baselines_and_peers() -> None:
+    of = {kind: {n for n, v in VARIANTS.items() if v.kind == kind} for kind in ("method", "baseline", "peer")}
+    assert of["method"] == {f"widthwise/{name}" for name in METHODS}
+    assert of["method"] | of["baseline"] == {f"widthwise/{name}" for name in OURS}
+    assert {VARIANTS[name].tool for name in of["peer"]} == {"torch_pruning", "fastnas", "none"}
+    row = row_of(_value("widthwise/random", 0), "digits_net", weights=False)
+    assert row is not None
+    assert row.kind == "baseline"
+    assert row_of(_value("full", 0), "digits_net", weights=False) is None
+
+
+# -- the goal
+
+
+def _goal(*rows: Row) -> list[Check]:
+    checks = checks_of(summaries(rows), None)
+    return [check for check in checks if check.prediction.startswith("goal")]
+
+
+FNNP = _rows("widthwise/fnnp", 0.90, 0.91)
+AHEAD = _rows("torch_pruning/l1/local", 0.80, 0.81, search_seconds=11.0)
+
+
+def test_the_goal_is_ahead_of_every_peer_and_faster() -> None:
+    accuracy, time = _goal(*FNNP, *AHEAD)
+    assert accuracy.held
+    assert "Widthwise FNNP +10.00 points beside Torch-Pruning L1, local, the nearest" in accuracy.measured
+    assert "spread is 0.71" in accuracy.measured
+    assert time.held
+    assert time.measured == "Widthwise FNNP 30 s, Torch-Pruning L1, local 31 s"
+
+
+def test_the_goal_needs_a_method_and_a_peer() -> None:
+    assert not _goal(*_rows("widthwise/l1", 0.98, 0.99), *AHEAD)
+    assert not _goal(*FNNP)
+    better_baseline = _rows("widthwise/l1", 0.98, 0.99)
+    assert "Widthwise FNNP" in _goal(*better_baseline, *FNNP, *AHEAD)[0].measured
+
+
+def test_the_goal_needs_two_seeds_of_each() -> None:
+    assert not _goal(FNNP[0], *AHEAD)
+    assert not _goal(*FNNP, AHEAD[0])
+    assert not _goal(*FNNP, *AHEAD, *_rows("fastnas/8", 0.5))
+
+
+def test_the_goal_is_missed_at_a_second_peer_whose_spread_is_wide() -> None:
+    """The best peer is beaten; one with a lower mean is not, by the spread."""
+    wide = _rows("fastnas/8", 0.60, 0.95)
+    accuracy, _ = _goal(*FNNP, *AHEAD, *wide)
+    assert not accuracy.held
+    assert "beside FastNAS, divisor 8, the nearest; the larger spread is 24.75" in accuracy.measured
+    assert accuracy.measured.endswith("not ahead of FastNAS, divisor 8")
+
+
+def test_the_spread_is_that_of_what_is_scored() -> None:
+    """Without test images the validation accuracy, here with a spread that the (absent) test accuracy has not."""
+    ours = [replace(row, test=None, val=val) for row, val in zip(FNNP, (0.85, 0.95), strict=True)]
+    theirs = [replace(row, test=None, val=0.85) for row in AHEAD]
+    accuracy, _ = _goal(*ours, *theirs)
+    assert "the larger spread is 7.07" in accuracy.measured
+    assert not accuracy.held
+
+
+def test_the_time_is_compared_with_every_peer() -> None:
+    fast = _rows("torch_pruning/taylor/local", 0.5, 0.5, search_seconds=1.0)
+    _, time = _goal(*FNNP, *AHEAD, *fast)
+    assert not time.held
+    assert time.measured == "Widthwise FNNP 30 s, Torch-Pruning Taylor, local 21 s"
+
+
+# -- the page
 
 
 def _value(variant: str, seed: int, **changes: Any) -> dict[str, Any]:
@@ -153,48 +236,90 @@ def _value(variant: str, seed: int, **changes: Any) -> dict[str, Any]:
     return {**start, **sizes, **seconds, **accuracies, "notes": {"ratio": 0.5}, **changes}
 
 
+def _journal(path: Path, model: str, values: dict[str, dict[str, Any]], **changes: Any) -> Path:
+    data = {"name": "digits", "classes": 10, "train": [1079, "a"], "val": [359, "b"], "test": [359, "c"]}
+    config = {**replace(tiny(), model=model).identity(), "settings": "tiny", "data": data, "weights": "abc", **changes}
+    with RunFolder.open(path, config) as folder:
+        for key, value in values.items():
+            folder.journal.append({"event": "result", "key": key, "value": value})
+    return path
+
+
 @pytest.fixture
 def journal(tmp_path: Path) -> Path:
-    """Two seeds of a peer, a refusal, the full network."""
+    """Two seeds of a peer and of a method with a network of its own, a refusal, the full network."""
     full = {"variant": "full", "budget": 1.0, "seed": 0, "settings": "tiny", "outcome": "done"}
     values = {
         "full": {**full, "macs": 1_000_000, "params": 50_000, "val": 0.91, "test": 0.9, "versions": {}},
-        "a": _value("torch_pruning/l1/local", 0),
-        "b": _value("torch_pruning/l1/local", 1),
+        "a": _value("torch_pruning/l1/local", 0, versions={"torch-pruning": "1.6.1"}),
+        "b": _value("torch_pruning/l1/local", 1, versions={"torch-pruning": "1.6.1"}),
         "c": {**{k: full[k] for k in ("seed", "settings")}, "variant": "fastnas/32", "budget": 0.5}
         | {"outcome": "refused", "why": "ValueError: NOT all | constraints"},
+        "d": _value("widthwise/joint", 0, left=None, adapted=None, val=0.9, test=0.89),
+        "e": _value("widthwise/joint", 1, left=None, adapted=None, val=0.9, test=0.89, search_seconds=4.0),
     }
-    with RunFolder.open(tmp_path / "run", {**tiny().identity(), "data": "digits", "weights": None}) as folder:
-        for key, value in values.items():
-            folder.journal.append({"event": "result", "key": key, "value": value})
+    _journal(tmp_path / "run", "digits_net", values)
     return tmp_path
 
 
+def _cells(text: str, start: str) -> list[str]:
+    line = next(line for line in text.splitlines() if line.startswith(start))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
 def test_the_page_shows_means_spreads_and_what_was_refused(journal: Path) -> None:
-    text = write(journal / "run", journal / "docs").read_text(encoding="utf-8")
-    line = next(line for line in text.splitlines() if line.startswith("| Torch-Pruning L1, local | 2 |"))
-    cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells[2:5] == ["0.48", "48.0%", "20.0"]
-    assert cells[5:10] == ["30.00 +- 0.00", "60.00 +- 0.00", "85.50 +- 0.71", "84.50 +- 0.71", "5.50"]
-    assert cells[10:] == ["2", "40", "42", "800", "29"]
+    path = write([journal / "run"], journal / "docs")
+    text = path.read_text(encoding="utf-8")
+    assert path.name == "results.md"
+    cells = _cells(text, "| Torch-Pruning L1, local | peer | 2 |")
+    assert cells[3:6] == ["0.48 ± 0.00", "48.0%", "20.0 ± 0.0"]
+    assert cells[6:11] == ["30.00 ± 0.00", "60.00 ± 0.00", "85.50 ± 0.71", "84.50 ± 0.71", "5.50"]
+    assert cells[11:] == ["2 ± 0", "40 ± 0", "42 ± 0", "800 ± 0", "29"]
+    joint = _cells(text, "| **Widthwise joint** | method | 2 |")
+    assert joint[6:8] == ["-", "-"]
+    assert joint[11:14] == ["3 ± 1", "40 ± 0", "43 ± 1"]
+    assert text.index("| **Widthwise joint** |") < text.index("| Torch-Pruning L1, local |")
+    assert (
+        "Widthwise joint +4.50 points beside Torch-Pruning L1, local, the nearest; the larger spread is 0.71 |" in text
+    )
     assert "| FastNAS, divisor 32 (default) | 50% | refused | ValueError: NOT all \\| constraints |" in text
-    assert "python -m benchmarks.peers run --only torch_pruning/l1/local --budgets 0.5 --seeds 0" in text
+    assert "--only full torch_pruning/l1/local --budgets 0.5 --seeds 0 1 --data DATA --weights WEIGHTS`" in text
+    assert "| Torch-Pruning | torch-pruning 1.6.1 |" in text
+    assert "| Widthwise | torch 9.9 |" in text
+    assert "Widthwise FNNP, beside its defaults: calibration_images 64, candidates 3, finalists 1" in text
+    assert text.index("## digits_net at 50%") < text.index("## Predicted") < text.index("- CPU: ")
     assert "NNI 3.0" in text
     assert "MMRazor 1.0.0" in text
-    assert [row.test for row in read_rows(journal / "run" / "rows.json")] == [0.84, 0.85]
-    assert (journal / "docs" / "figures" / "peers_digits_net_accuracy.png").exists()
+    assert (journal / "docs" / "figures" / "results_accuracy_digits_net.png").exists()
 
 
-def test_rows_measured_elsewhere_join_the_page(journal: Path) -> None:
-    given = journal / "rows.json"
-    rows = [replace(ROW, name="Widthwise best", seed=seed, macs=499_000, test=0.89).to_json() for seed in (0, 1)]
-    given.write_text(json.dumps([{**row, "unknown": 1} for row in rows]), encoding="utf-8")
-    out, docs = str(journal / "run"), str(journal / "docs")
-    path = main(["page", "--settings", "tiny", "--out", out, "--docs", docs, "--rows", str(given)])
-    text = path.read_text(encoding="utf-8")
-    assert text.index("| **Widthwise best** | 2 |") < text.index("| Torch-Pruning L1, local | 2 |")
-    assert "Widthwise best +4.50 points beside Torch-Pruning L1, local; the larger spread is 0.71 | yes |" in text
-    assert "30 s against 42 s | yes |" in text
+def test_two_runs_share_a_page(journal: Path) -> None:
+    """Of two networks: tables, commands and checks of each. Of one network: one table."""
+    values = {f"{seed}": _value("widthwise/fnnp", seed, budget=0.3) for seed in (0, 1)}
+    _journal(journal / "deep", "resnet56", values)
+    _journal(journal / "more", "digits_net", {"f": _value("widthwise/fnnp", 0)})
+    runs = [str(journal / name) for name in ("run", "deep", "more")]
+    text = main(["page", "--runs", *runs, "--docs", str(journal / "docs")]).read_text(encoding="utf-8")
+    assert text.count("## digits_net at 50% of the multiply-adds\n") == 1
+    assert text.count("## resnet56 at 30% of the multiply-adds\n") == 1
+    assert text.index("| **Widthwise FNNP** | method | 1 |") < text.index("## resnet56 at 30%")
+    assert "--model resnet56 --only full widthwise/fnnp --budgets 0.3 --seeds 0 1" in text
+    assert "| digits_net | goal: our best method" in text
+    assert "## resnet56: settings `tiny`" in text
+    for model in ("digits_net", "resnet56"):
+        assert (journal / "docs" / "figures" / f"results_accuracy_{model}.png").exists()
+
+
+def test_runs_of_one_network_that_differ_share_no_table(journal: Path) -> None:
+    _journal(journal / "other", "digits_net", {}, score_images=99)
+    with pytest.raises(RunMismatch, match="score_images"):
+        write([journal / "run", journal / "other"], journal / "docs")
+
+
+def test_a_run_of_something_else_is_refused(tmp_path: Path) -> None:
+    RunFolder.open(tmp_path / "run", {"model": "resnet20", "data": "digits"}).close()
+    with pytest.raises(CorruptRun, match="settings, weights"):
+        write([tmp_path / "run"], tmp_path)
 
 
 # -- processes
@@ -202,8 +327,10 @@ def test_rows_measured_elsewhere_join_the_page(journal: Path) -> None:
 
 def test_a_task_comes_back_from_json() -> None:
     for name in SETTINGS:
-        task = replace(TASK, settings=SETTINGS[name](), options={"divisor": 8})
-        assert Task.from_json(json.loads(json.dumps(task.to_json()))) == task
+        task = replace(TASK, named=name, model="resnet32", options={"divisor": 8})
+        back = Task.from_json(json.loads(json.dumps(task.to_json())))
+        assert back == task
+        assert back.settings == replace(SETTINGS[name](), model="resnet32")
 
 
 def test_interpreters_are_named_for_all_tools_or_for_one(tmp_path: Path) -> None:
@@ -227,6 +354,49 @@ def test_a_process_that_dies_is_a_failure_with_its_last_words(tmp_path: Path) ->
     assert value["why"] == "died (exit code 3): out of luck"
 
 
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (MemoryError(), "failed"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "failed"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 8 bytes"), "failed"),
+        (RuntimeError("no pruning ratio up to 1.0 meets the budget"), "refused"),
+        (ValueError("NOT all constraints can be satisfied"), "refused"),
+    ],
+)
+def test_too_little_memory_is_no_refusal(error: Exception, outcome: str) -> None:
+    assert outcome_of(error) == outcome
+
+
+def test_ours_are_those_of_the_settings_with_the_seed_of_the_task() -> None:
+    data = load_data("digits")
+    kept = {}
+    for name in OURS:
+        method = method_of(Job.of(replace(TASK, seed=7, options={"method": name}), data))
+        kept[name] = keeps_weights(method)
+        assert method.seed == 7  # type: ignore[attr-defined]
+        if name in METHODS:
+            assert type(method) is METHODS[name]
+    assert method.importance == "random"  # type: ignore[attr-defined]
+    assert {name for name, keeps in kept.items() if not keeps} == {"stagewise", "joint", "uniform"}
+
+
+def test_the_default_leaves_out_near_duplicates_only() -> None:
+    of = chosen(cpu().variants)
+    assert {f"widthwise/{name}" for name in OURS} < set(of)
+    assert len([name for name in of if name.startswith("torch_pruning/")]) == 7
+    assert [name for name in of if name.startswith("fastnas/")] == ["fastnas/8", "fastnas/4"]
+    assert len(of) < len(VARIANTS)
+    assert cpu().finetune.epochs == 1
+
+
+def test_no_network_of_joint_learns_from_more_images_than_the_others() -> None:
+    for make in SETTINGS.values():
+        assert (make().joint.coarse_images, make().joint.finetune_images) == ("train", "train")
+    with pytest.raises(ConfigError, match="finetune_images='all'"):
+        replace(cpu(), joint=replace(cpu().joint, finetune_images="all"))
+
+
 def test_unknown_names_and_settings_are_refused() -> None:
     assert set(chosen(("fastnas/*",))) == {"fastnas/32", "fastnas/16", "fastnas/8", "fastnas/4"}
     with pytest.raises(ConfigError, match="--only"):
@@ -243,22 +413,55 @@ def _run(folder: Path, *only: str, seeds: tuple[str, ...] = ("0",)) -> dict[str,
 
 
 def test_ours_is_measured_like_a_peer_and_nothing_is_measured_twice(tmp_path: Path) -> None:
-    found = _run(tmp_path, "full", "widthwise/l1")
-    full, small = found["full"], found["widthwise-l1-0.5-0"]
-    assert 0.9 * full["macs"] / 2 < small["macs"] <= full["macs"] / 2
-    assert small["params"] < full["params"]
+    found = _run(tmp_path, "full", "widthwise/l1", "widthwise/uniform")
+    full, small, uniform = (found[key] for key in ("full", "widthwise-l1-0.5-0", "widthwise-uniform-0.5-0"))
+    for value in (small, uniform):
+        assert 0.9 * full["macs"] / 2 < value["macs"] <= full["macs"] / 2
+        assert value["params"] < full["params"]
+        assert min(value["search_seconds"], value["finetune_seconds"], value["memory_mib"]) > 0
     assert small["lines"] == VARIANTS["widthwise/l1"].lines
-    assert min(small["search_seconds"], small["finetune_seconds"], small["memory_mib"]) > 0
-    shutil.copytree(tmp_path / "run" / "runs" / "widthwise-l1-0.5-0", tmp_path / "compared" / "l1" / "seed-0")
-    (row,) = given_rows(tmp_path / "compared")
-    assert (row.name, row.budget, row.seed, row.ours) == ("Widthwise l1", 0.5, 0, True)
-    assert [getattr(row, name) for name in ("macs", "params", "val", "test")] == [
-        small[name] for name in ("macs", "params", "val", "test")
-    ]
-    assert 0 < row.search_seconds <= small["search_seconds"]
+    assert 0 < small["left"] <= 1
+    assert uniform["left"] is uniform["adapted"] is None, "its weights were drawn afresh"
     before = (tmp_path / "run" / "journal.jsonl").read_bytes()
-    _run(tmp_path, "full", "widthwise/l1")
+    _run(tmp_path, "full", "widthwise/l1", "widthwise/uniform")
     assert (tmp_path / "run" / "journal.jsonl").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_every_method_of_ours_meets_the_budget(tmp_path: Path) -> None:
+    names = [f"widthwise/{name}" for name in METHODS]
+    found = _run(tmp_path, "full", *names)
+    limit = found.pop("full")["macs"] / 2
+    assert {value["variant"] for value in found.values()} == set(names)
+    for value in found.values():
+        assert value["outcome"] == "done", value
+        assert 0.8 * limit < value["macs"] <= limit
+        assert (value["left"] is None) == (value["variant"] in ("widthwise/stagewise", "widthwise/joint"))
+    page = (tmp_path / "docs" / "results.md").read_text(encoding="utf-8")
+    assert all(f"| **{VARIANTS[name].title}** | method | 1 |" in page for name in names)
+
+
+def test_a_journal_belongs_to_its_images_and_weights(tmp_path: Path) -> None:
+    """Where nothing is measured: another journal is refused before the first network."""
+    digits, other_split, other_pixels = (
+        load_data("digits", **options) for options in ({}, {"seed": 1}, {"mean": (0.1,), "std": (0.4,)})
+    )
+    found = identity_of("tiny", tiny(), None, digits)
+    assert found == identity_of("tiny", tiny(), None, load_data("digits"))
+    assert found["weights"] is None
+    assert found["data"]["shape"] == [1, 8, 8]
+    assert identity_of("tiny", tiny(), None, other_split)["data"]["train"] != found["data"]["train"]
+    shifted = identity_of("tiny", tiny(), None, other_pixels)["data"]
+    assert shifted["train"] == found["data"]["train"]
+    assert shifted["pixels"] != found["data"]["pixels"]
+    RunFolder.open(tmp_path / "run", identity_of("tiny", tiny(), None, other_split)).close()
+    with pytest.raises(RunMismatch, match=r"data\.train"):
+        _run(tmp_path, "full")
+    weights = tmp_path / "weights.safetensors"
+    save_file(build_model("digits_net").state_dict(), weights)
+    with_weights = identity_of("tiny", tiny(), weights, digits)
+    assert with_weights["data"] == found["data"]
+    assert with_weights["weights"] is not None
 
 
 @pytest.mark.peers
