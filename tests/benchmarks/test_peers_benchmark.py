@@ -452,8 +452,8 @@ def test_a_journal_belongs_to_its_images_and_weights(tmp_path: Path) -> None:
     assert found["data"]["shape"] == [1, 8, 8]
     assert identity_of("tiny", tiny(), None, other_split)["data"]["train"] != found["data"]["train"]
     shifted = identity_of("tiny", tiny(), None, other_pixels)["data"]
-    assert shifted["train"] == found["data"]["train"]
-    assert shifted["pixels"] != found["data"]["pixels"]
+    assert [shifted[part][0] for part in ("train", "val")] == [found["data"][part][0] for part in ("train", "val")]
+    assert all(shifted[part][1] != found["data"][part][1] for part in ("train", "val", "test"))
     RunFolder.open(tmp_path / "run", identity_of("tiny", tiny(), None, other_split)).close()
     with pytest.raises(RunMismatch, match=r"data\.train"):
         _run(tmp_path, "full")
