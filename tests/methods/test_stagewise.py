@@ -162,6 +162,21 @@ def test_only_stages_that_learn_what_the_next_one_takes_are_judged_in_a_chain(te
         assert sum(event["event"] == "trial" for event in journal.events) == judged
 
 
+def test_the_search_judges_stages_as_the_settings_say(tmp_path):
+    losses = {}
+    for name, change in {"ours": {}, "sum": {"positions": "sum"}, "learned": {"adapters": "learned"}}.items():
+        pruned(replace(SHORT, chained=0, **change), tmp_path / name)
+        with Journal.open(tmp_path / name / "journal.jsonl") as journal:
+            events = [e for e in journal.events if e["event"] == "stage_loss"]
+        losses[name] = {(e["stage"], tuple(e["widths"])): e["loss"] for e in events}
+    shared = [gene for gene in losses["ours"] if all(gene in found for found in losses.values())]
+    assert {stage for stage, _ in shared} == {0, 1}
+    for stage, widths in shared:
+        ours, summed, learned = (losses[name][stage, widths] for name in ("ours", "sum", "learned"))
+        assert summed == pytest.approx(ours * (64, 16)[stage])
+        assert learned != pytest.approx(ours, rel=1e-3)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -170,6 +185,8 @@ def test_only_stages_that_learn_what_the_next_one_takes_are_judged_in_a_chain(te
         {"least_ratio": 1.0},
         {"search_images": 1},
         {"teacher_stages": ("a",)},
+        {"adapters": "none"},
+        {"positions": "median"},
         {"supernet": TrainConfig(distill_weight=0.5)},
     ],
 )

@@ -145,7 +145,7 @@ def test_the_loss_of_a_narrow_stage_is_what_the_small_module_gives() -> None:
         padded = torch.zeros_like(stored[0].targets[1])
         padded[:, stages.left(1, subnet)] = found  # adapters start as the identity
         expected = F.mse_loss(padded, stored[0].targets[1])
-    found_loss = StageLoss(objective, stored)(1, widths)
+    found_loss = StageLoss(objective, stored, adapters="learned")(1, widths)
     assert found_loss == pytest.approx(float(expected), rel=1e-5)
 
 
