@@ -132,7 +132,7 @@ class Stagewise:
     retrain: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=100, lr=0.1))
     """How it is trained from scratch."""
     seed: int = 0
-    """Of the images, and of fresh weights."""
+    """Of the images, of fresh weights, and of adapters to a teacher of other widths."""
 
     def __post_init__(self) -> None:
         check_choices(self, start=Start, weights=Weights, adapters=AdapterUse, positions=Positions)
@@ -241,6 +241,7 @@ class Stagewise:
             smallest=self.smallest,
             teacher=self._teacher(task, stages, example),
             label_smoothing=self.supernet.label_smoothing,
+            seed=self.seed,
         )
         task.trainer.fit("supernet", model, self.supernet, objective=objective)
         return objective
