@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import widthwise
-from widthwise.errors import ConfigError, InfeasibleBudget, NoStages
+from widthwise.errors import ConfigError, InfeasibleBudget, NonFiniteLoss, NoStages
 from widthwise.methods import Stagewise
 from widthwise.methods.initialise import fresh
 from widthwise.parallel import ParallelConfig
@@ -160,6 +160,12 @@ def test_only_stages_that_learn_what_the_next_one_takes_are_judged_in_a_chain(te
     pruned(replace(SHORT, teacher=teacher), tmp_path / "run")
     with Journal.open(tmp_path / "run" / "journal.jsonl") as journal:
         assert sum(event["event"] == "trial" for event in journal.events) == judged
+
+
+def test_a_chain_whose_loss_is_no_number_is_told(monkeypatch):
+    monkeypatch.setattr(widthwise.supernet.StageLoss, "chained", lambda self, widths: float("nan"))
+    with pytest.raises(NonFiniteLoss, match="chain of stages"):
+        pruned(SHORT)
 
 
 def test_a_teacher_of_other_widths_teaches_the_same_in_every_process(tmp_path):

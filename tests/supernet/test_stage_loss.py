@@ -53,6 +53,17 @@ def test_the_images_that_an_adapter_is_fitted_to_are_not_scored() -> None:
     assert feature_loss(result[20:], target[20:]) > 1.2
 
 
+def test_a_stage_is_scored_on_the_other_half_of_each_batch(
+    trained: tuple[StagewiseObjective, list[StoredBatch]],
+) -> None:
+    objective, stored = trained
+    loss, narrow = StageLoss(objective, stored), objective.sampler.space.smallest
+    results = loss.results(0, [batch.given[0] for batch in stored], narrow)
+    pairs = [(r[len(r) // 2 :], b.targets[0][len(r) // 2 :]) for r, b in zip(results, stored, strict=True)]
+    found, target = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    assert loss(0, narrow) == pytest.approx(float(feature_loss(found, target)), rel=1e-5)
+
+
 def test_a_linear_relation_is_found_whatever_the_adapter_says() -> None:
     torch.manual_seed(0)
     batches = [torch.randn(20, 5, 5, 8), torch.randn(12, 5, 5, 8)]  # channels last

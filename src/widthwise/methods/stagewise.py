@@ -14,6 +14,7 @@ may do without), the loss of the last stage in a chain does. docs/stagewise.md h
 """
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,7 @@ from torch import Tensor
 from widthwise.channels import ChannelGraph
 from widthwise.cost import CostModel
 from widthwise.data import at_most
-from widthwise.errors import ConfigError
+from widthwise.errors import ConfigError, NonFiniteLoss
 from widthwise.evaluate.modes import placement
 from widthwise.methods.base import Found, Task, check_choices
 from widthwise.methods.evaluators import search_device
@@ -36,7 +37,9 @@ from widthwise.search import (
     DivisionSettings,
     Evolution,
     RichDivisionReporter,
+    RichSearchReporter,
     SilentDivisionReporter,
+    SilentSearchReporter,
     StageLosses,
     StageProblem,
     Trial,
@@ -211,12 +214,14 @@ class Stagewise:
             return []
 
         def evaluate(asked: Sequence[Widths]) -> Iterator[float]:
-            return (-loss for loss in in_order(pool.map([(None, widths) for widths in asked])))
+            losses = in_order(pool.map([(None, widths) for widths in asked]))
+            return (-_finite(loss, widths) for loss, widths in zip(losses, asked, strict=True))
 
         searcher = Evolution(
             problem.allowed, task.limits, first=[divided], generation=GENERATION, seed=self.division.seed
         )
-        with task.reporter as reporter:
+        shown = RichSearchReporter(kind="loss") if task.trainer.progress else SilentSearchReporter()
+        with shown as reporter:
             trials = run_search(
                 searcher,
                 evaluate,
@@ -265,6 +270,15 @@ class Stagewise:
     def _images(self, task: Task) -> Tensor:
         chosen = at_most(task.data.val, self.search_images, self.seed)
         return torch.cat([images for images, _ in chosen.batches(self.search_batch)])
+
+
+def _finite(loss: float, widths: Widths) -> float:
+    if not math.isfinite(loss):
+        raise NonFiniteLoss(
+            f"The loss of a chain of stages is a finite number, but that of widths {widths.tolist()} is {loss}. The "
+            "super-net may have diverged: lower its learning rate, or judge no network whole (chained=0)."
+        )
+    return loss
 
 
 def _names(stages: tuple[str, ...] | str) -> tuple[str, ...]:
