@@ -179,14 +179,17 @@ def _genes(build: Callable[[], Subject], count: int) -> dict[str, Any]:
 
 
 def gene_times(subject: Subject, count: int) -> dict[str, Any]:
-    """Seconds of each gene evaluated by `StageLoss`, and on a materialised copy; in turns, the same genes."""
+    """Seconds of each gene evaluated by `StageLoss`, and on a materialised copy; in turns, the same genes.
+
+    Both by the learned adapter, so that the losses can be compared.
+    """
     objective = subject.objective
     times: dict[str, list[float]] = {"shared": [], "materialised": []}
     subject.model.eval()
     stored = stored_features(objective, [subject.images], subject.precision)
     copies = partial(materialised_loss, subject, stored[0])
     sides: dict[str, Callable[[int, Tensor], float]] = {
-        "shared": StageLoss(objective, stored, subject.precision),
+        "shared": StageLoss(objective, stored, subject.precision, adapters="learned"),
         "materialised": copies,
     }
     gaps: list[float] = []

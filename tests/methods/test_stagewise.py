@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import widthwise
-from widthwise.errors import ConfigError, InfeasibleBudget, NoStages
+from widthwise.errors import ConfigError, InfeasibleBudget, NonFiniteLoss, NoStages
 from widthwise.methods import Stagewise
 from widthwise.methods.initialise import fresh
 from widthwise.parallel import ParallelConfig
@@ -160,6 +160,44 @@ def test_only_stages_that_learn_what_the_next_one_takes_are_judged_in_a_chain(te
     pruned(replace(SHORT, teacher=teacher), tmp_path / "run")
     with Journal.open(tmp_path / "run" / "journal.jsonl") as journal:
         assert sum(event["event"] == "trial" for event in journal.events) == judged
+
+
+def test_a_chain_whose_loss_is_no_number_is_told(monkeypatch):
+    monkeypatch.setattr(widthwise.supernet.StageLoss, "chained", lambda self, widths: float("nan"))
+    with pytest.raises(NonFiniteLoss, match="chain of stages"):
+        pruned(SHORT)
+
+
+def test_a_teacher_of_other_widths_teaches_the_same_in_every_process(tmp_path):
+    """A ResNet-20 has one resolution more than the student, and other channels: its adapters start at random."""
+    losses = []
+    for state in (1, 2):
+        model = digits_net()
+        torch.manual_seed(state)
+        method = replace(SHORT, teacher="resnet20", division=DivisionSettings(evaluations=10, exhaustive=0))
+        folder = tmp_path / str(state)
+        widthwise.compress(
+            model, "digits", budget=widthwise.Budget(macs=0.5), method=method, run=folder, builder="digits_net"
+        )
+        with Journal.open(folder / "journal.jsonl") as journal:
+            losses.append([e["loss"] for e in journal.events if e["event"] == "stage_loss"])
+    assert losses[0]
+    assert losses[0] == losses[1]
+
+
+def test_the_search_judges_stages_as_the_settings_say(tmp_path):
+    losses = {}
+    for name, change in {"ours": {}, "sum": {"positions": "sum"}, "learned": {"adapters": "learned"}}.items():
+        pruned(replace(SHORT, chained=0, **change), tmp_path / name)
+        with Journal.open(tmp_path / name / "journal.jsonl") as journal:
+            events = [e for e in journal.events if e["event"] == "stage_loss"]
+        losses[name] = {(e["stage"], tuple(e["widths"])): e["loss"] for e in events}
+    shared = [gene for gene in losses["ours"] if all(gene in found for found in losses.values())]
+    assert {stage for stage, _ in shared} == {0, 1}
+    for stage, widths in shared:
+        ours, summed, learned = (losses[name][stage, widths] for name in ("ours", "sum", "learned"))
+        assert summed == pytest.approx(ours * (64, 16)[stage])
+        assert learned != pytest.approx(ours, rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from widthwise.commands.pruning import prune
 from widthwise.data import DataConfig
 from widthwise.methods import Exploration, Joint, Method, Stagewise
 from widthwise.recipes import RECIPES, Recipe
-from widthwise.search import DivisionSettings
+from widthwise.search import EvolutionSettings
 from widthwise.train import TrainConfig
 
 
@@ -37,6 +37,9 @@ LITTLE = {"epochs": 1, "max_steps": 2, "batch_size": 8}
 """Two steps of each training."""
 
 
+FEW = EvolutionSettings(population=4, iterations=2, parents=2)
+
+
 def short_method(method: Method) -> Method:
     """The same method with as little as shows that it runs."""
     if isinstance(method, Joint):
@@ -50,8 +53,7 @@ def short_method(method: Method) -> Method:
         method,
         supernet=replace(method.supernet, **LITTLE),
         retrain=replace(method.retrain, **LITTLE),
-        division=DivisionSettings(evaluations=6, exhaustive=0),
-        chained=3,
+        division=replace(method.division, evaluations=6, manager=FEW, stage=FEW),
         search_images=8,
         search_batch=8,
     )
@@ -97,8 +99,18 @@ def test_the_settings_are_the_papers() -> None:
         schedule="step",
         step_milestones=(0.2, 0.4, 0.6, 0.8),
     )
-    stage = method.division.stage
-    assert (stage.population, stage.mutation, stage.iterations) == (128, 0.1, 10)
+    for level in (method.division.stage, method.division.manager):
+        assert (level.population, level.mutation, level.iterations) == (128, 0.1, 10)
+
+
+def test_the_search_of_the_papers_recipes_is_the_papers() -> None:
+    methods = [RECIPES[name]().method for name in RECIPES if name.startswith("stagewise_")]
+    assert len(methods) == 4
+    for method in methods:
+        assert isinstance(method, Stagewise)
+        division = method.division
+        assert (division.how, division.recombine, division.evaluations) == ("evolution", False, None)
+        assert (method.chained, method.adapters, method.positions) == (0, "learned", "sum")
 
 
 def test_the_command_line_lists_them_and_refuses_others(capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,9 +38,11 @@ CHAINS = {
     "mobilenet_v2": (64, ("features.1", "features.3", "features.6", "features.13", "features")),
     "densenet121": (64, ("features.transition1.conv", "features.transition2.conv", "features")),
     "shufflenet_v2_x0_5": (64, ("stage2", "stage3", "conv5")),
+    "vgg11_bn": (32, ("features.13", "features.20", "features.27", "head")),
     "mobilenet_v3_small": (64, ("features.1", "features.3", "features.8", "features", "head")),
 }
-"""Input size and the stages that follow from the resolutions: four of ResNet, five of MobileNet v2, as in the paper."""
+"""Input size and the stages that follow from the resolutions: four of ResNet, five of MobileNet v2, as in the paper;
+at 32 pixels VGG's pool enlarges its last feature map, which is no decoder."""
 
 
 @pytest.mark.parametrize("name", CHAINS)
@@ -274,6 +276,33 @@ class UNet(nn.Module):
         e = self.u1(torch.cat([F.interpolate(d, scale_factor=2.0), a], 1))
         scores: Tensor = self.out(e).mean((2, 3))
         return scores
+
+
+class Upwards(nn.Module):
+    """One feature map goes up again, by a module that has no channels, to a convolution that has, or to none."""
+
+    def __init__(self, decodes: bool) -> None:
+        super().__init__()
+        self.one = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 6, 3, padding=1))
+        self.two = nn.Sequential(nn.Conv2d(6, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 5, 3, padding=1))
+        self.up = nn.Upsample(scale_factor=4.0)
+        self.last = nn.Conv2d(5, 6, 3, padding=1) if decodes else nn.Identity()
+        self.out = nn.Linear(6 if decodes else 5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.up(self.two(self.one(x)))
+        scores: Tensor = self.out((self.last(x) * x.mean()).mean((2, 3)))
+        return scores
+
+
+def test_a_larger_resolution_at_the_end_matters_where_something_can_be_pruned_there() -> None:
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, 8, 8)
+    model = Upwards(decodes=False).eval()
+    assert find_stages(model, trace(model, images), images).names == ("one", "two")
+    model = Upwards(decodes=True).eval()
+    with pytest.raises(NoStages, match="goes on to 'last'"):
+        find_stages(model, trace(model, images), images)
 
 
 @pytest.mark.parametrize("convolutions", [1, 2])

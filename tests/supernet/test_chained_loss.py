@@ -33,7 +33,7 @@ def losses(request: pytest.FixtureRequest) -> StageLoss:
     graph = trace(model, images[:1])
     stages = find_stages(model, graph, images)
     objective = StagewiseObjective(SuperNet(model, graph), stages, Sampler(WidthSpace().of(graph)))
-    return StageLoss(objective, stored_features(objective, images.split(request.param)))
+    return StageLoss(objective, stored_features(objective, images.split(request.param)), adapters="learned")
 
 
 def test_each_stage_is_fed_with_what_the_one_before_returned(losses: StageLoss) -> None:

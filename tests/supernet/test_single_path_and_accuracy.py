@@ -57,8 +57,9 @@ def test_a_checkpoint_is_of_shared_or_of_generated_weights() -> None:
     _, model, graph = digits()
     network, sampler = SuperNet(model, graph), Sampler(SPACE.of(graph))
     generator = PruningNet(model, graph, hidden=5)
-    assert SinglePathObjective(network, sampler).describe() == {"objective": "single_path"}
-    assert SinglePathObjective(network, sampler, generator).describe() == {"objective": "meta", "hidden": 5}
+    own = {"subnets": sampler.fingerprint}
+    assert SinglePathObjective(network, sampler).describe() == {"objective": "single_path", **own}
+    assert SinglePathObjective(network, sampler, generator).describe() == {"objective": "meta", "hidden": 5, **own}
 
 
 def test_the_accuracy_is_that_of_the_recalibrated_small_network() -> None:

@@ -4,14 +4,17 @@ Zhang and Ou, "Stage-wise Channel Pruning for Model Compression". No sub-network
 network's features are the input and the target of every stage, so each stage has few candidates, is trained on all of
 them, and can be searched by itself.
 
-Where we differ by default, and why: the division of the budget over the stages is solved exactly from the losses that
-were looked at (``division.how="knapsack"``), instead of by the paper's evolution over evolutions (``"evolution"``). And
-some networks are then judged whole (``chained``): a sum of losses on whole features puts networks of one budget in
-almost no order (a stage is asked for features that the next one may do without), the loss of the last stage in a chain
-does. docs/stagewise.md has each of them side by side.
+Where we differ by default, and why: a stage is judged through an adapter that is mended for each sub-network
+(``adapters="refitted"``): after training, the one that is learned for all widths fits the full stage no longer. The
+positions of a feature map are averaged (``positions="mean"``) where equation 7 sums them. The division of the budget
+over the stages is solved exactly from the losses that were looked at (``division.how="knapsack"``), instead of by the
+paper's evolution over evolutions (``"evolution"``). And some networks are then judged whole (``chained``): a sum of
+losses on whole features puts networks of one budget in almost no order (a stage is asked for features that the next one
+may do without), the loss of the last stage in a chain does. docs/stagewise.md has what was measured.
 """
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +27,7 @@ from torch import Tensor
 from widthwise.channels import ChannelGraph
 from widthwise.cost import CostModel
 from widthwise.data import at_most
-from widthwise.errors import ConfigError
+from widthwise.errors import ConfigError, NonFiniteLoss
 from widthwise.evaluate.modes import placement
 from widthwise.methods.base import Found, Task, check_choices
 from widthwise.methods.evaluators import search_device
@@ -34,7 +37,9 @@ from widthwise.search import (
     DivisionSettings,
     Evolution,
     RichDivisionReporter,
+    RichSearchReporter,
     SilentDivisionReporter,
+    SilentSearchReporter,
     StageLosses,
     StageProblem,
     Trial,
@@ -46,7 +51,15 @@ from widthwise.search import (
 )
 from widthwise.stages import Stages, find_stages
 from widthwise.subnet import Space, SuperNet
-from widthwise.supernet import Sampler, StageLoss, StagewiseObjective, Teacher, stored_features
+from widthwise.supernet import (
+    AdapterUse,
+    Positions,
+    Sampler,
+    StageLoss,
+    StagewiseObjective,
+    Teacher,
+    stored_features,
+)
 from widthwise.tracing import trace
 from widthwise.train import TrainConfig
 from widthwise.zoo import build_model, input_options
@@ -108,6 +121,12 @@ class Stagewise:
     """Validation images whose features are stored for the search (the paper: 2048); fewer if there are no more."""
     search_batch: int = 512
     """Images per batch; batch norms normalise with the statistics of one."""
+    adapters: AdapterUse = "refitted"
+    """By which adapters a stage is judged in the search: ``refitted`` to each sub-network on half of the images
+    (ours), or ``learned``, one for all widths (the paper), behind which an untouched stage seems to lose something."""
+    positions: Positions = "mean"
+    """How the search takes the positions of a stage's feature map: their ``mean`` (ours), or their ``sum``, as equation
+    7 has it, by which stages of larger maps weigh more. The super-net is trained on means."""
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
     """Where stages and genes are evaluated."""
     weights: Weights = "fresh"
@@ -116,10 +135,10 @@ class Stagewise:
     retrain: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=100, lr=0.1))
     """How it is trained from scratch."""
     seed: int = 0
-    """Of the images, and of fresh weights."""
+    """Of the images, of fresh weights, and of adapters to a teacher of other widths."""
 
     def __post_init__(self) -> None:
-        check_choices(self, start=Start, weights=Weights)
+        check_choices(self, start=Start, weights=Weights, adapters=AdapterUse, positions=Positions)
         if self.ratios < 0 or self.ratios == 1:
             raise ConfigError(f"ratios is a number of widths, 2 or more, or 0 for all of them, but got {self.ratios}.")
         if self.supernet.distill_weight:
@@ -165,7 +184,7 @@ class Stagewise:
         """Train the super-net, store the full network's features, and divide the budget over the stages."""
         objective = self.prepare(task)
         stages, space = objective.stages, self.search_space(task.space)
-        stored = StoredFor(objective, self._images(task), self.search_batch)
+        stored = StoredFor(objective, self._images(task), self.search_batch, self.adapters, self.positions)
         problem = stage_problem(task, stages, space)
         reporter = RichDivisionReporter() if task.trainer.progress else SilentDivisionReporter()
         start = perf_counter()
@@ -195,12 +214,14 @@ class Stagewise:
             return []
 
         def evaluate(asked: Sequence[Widths]) -> Iterator[float]:
-            return (-loss for loss in in_order(pool.map([(None, widths) for widths in asked])))
+            losses = in_order(pool.map([(None, widths) for widths in asked]))
+            return (-_finite(loss, widths) for loss, widths in zip(losses, asked, strict=True))
 
         searcher = Evolution(
             problem.allowed, task.limits, first=[divided], generation=GENERATION, seed=self.division.seed
         )
-        with task.reporter as reporter:
+        shown = RichSearchReporter(kind="loss") if task.trainer.progress else SilentSearchReporter()
+        with shown as reporter:
             trials = run_search(
                 searcher,
                 evaluate,
@@ -225,6 +246,7 @@ class Stagewise:
             smallest=self.smallest,
             teacher=self._teacher(task, stages, example),
             label_smoothing=self.supernet.label_smoothing,
+            seed=self.seed,
         )
         task.trainer.fit("supernet", model, self.supernet, objective=objective)
         return objective
@@ -250,6 +272,15 @@ class Stagewise:
         return torch.cat([images for images, _ in chosen.batches(self.search_batch)])
 
 
+def _finite(loss: float, widths: Widths) -> float:
+    if not math.isfinite(loss):
+        raise NonFiniteLoss(
+            f"The loss of a chain of stages is a finite number, but that of widths {widths.tolist()} is {loss}. The "
+            "super-net may have diverged: lower its learning rate, or judge no network whole (chained=0)."
+        )
+    return loss
+
+
 def _names(stages: tuple[str, ...] | str) -> tuple[str, ...]:
     return (stages,) if isinstance(stages, str) else stages
 
@@ -262,6 +293,8 @@ class StoredFor:
     images: Tensor
     """[images, C, H, W]."""
     batch: int
+    adapters: AdapterUse = "refitted"
+    positions: Positions = "mean"
 
     def __call__(self) -> Callable[[tuple[int | None, Widths]], float]:
         """What gives the loss of one (stage, widths), or of the whole chain where the stage is None."""
@@ -281,7 +314,8 @@ class StoredFor:
         batches = self.images.to(device, placement(self.objective.network.model)[1]).split(self.batch)
         if len(batches) > 1 and len(batches[-1]) < len(batches[0]) // 2:  # too few for statistics
             batches = (*batches[:-2], torch.cat(batches[-2:]))
-        return StageLoss(self.objective, stored_features(self.objective, batches))
+        stored = stored_features(self.objective, batches)
+        return StageLoss(self.objective, stored, adapters=self.adapters, positions=self.positions)
 
 
 def _costs(problem: StageProblem, widths: Widths) -> dict[str, list[int]]:

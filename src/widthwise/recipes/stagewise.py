@@ -3,12 +3,18 @@
 ImageNet is a folder of images (``folder:/data/imagenet`` with ``train/`` and ``val/``). The paper's validation images
 come out of the training images; ``val_fraction`` holds out as many, and the folder's own ``val`` is then the test part,
 which no search sees.
+
+The search is the paper's, by its settings: evolution over evolutions of full length, stages judged by the learned
+adapters and by equation 7 as it stands, and no network judged whole.
 """
+
+from dataclasses import replace
 
 from widthwise.cost import Budget
 from widthwise.data import DataConfig
 from widthwise.methods import Stagewise
 from widthwise.recipes.recipe import Recipe
+from widthwise.search import DivisionSettings
 from widthwise.train import TrainConfig
 
 __all__ = [
@@ -17,6 +23,14 @@ __all__ = [
     "stagewise_resnet50_imagenet",
     "stagewise_resnet56_cifar10",
 ]
+
+
+_SEARCH = Stagewise(
+    chained=0,
+    division=DivisionSettings(how="evolution", evaluations=None, recombine=False),
+    adapters="learned",
+    positions="sum",
+)
 
 
 def stagewise_resnet56_cifar10() -> Recipe:
@@ -28,7 +42,8 @@ def stagewise_resnet56_cifar10() -> Recipe:
         data="cifar10",
         data_options=DataConfig(val_fraction=0.04),  # 200 of 5000 images per class
         budget=Budget(macs=0.5),
-        method=Stagewise(
+        method=replace(
+            _SEARCH,
             retrain=TrainConfig(  # the paper names another paper's (DARTS) schedule: cosine from 0.025
                 epochs=600, batch_size=128, lr=0.025, nesterov=False, weight_decay=3e-4
             ),
@@ -45,7 +60,8 @@ def _imagenet(model: str, budget: Budget, reported: str, retrain: TrainConfig) -
         data="folder:imagenet",
         data_options=DataConfig(val_fraction=0.039, workers=8),  # 50 of about 1280 images per class
         budget=budget,
-        method=Stagewise(
+        method=replace(
+            _SEARCH,
             supernet=TrainConfig(
                 epochs=100,
                 batch_size=512,

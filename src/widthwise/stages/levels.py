@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from widthwise.channels import ChannelGraph, Site
 from widthwise.errors import NoStages
 from widthwise.stages.alone import Part, captured, run_part
+from widthwise.stages.membership import owner
 from widthwise.stages.record import Call, Record
 from widthwise.tracing.nested import tensors_in
 from widthwise.tracing.observe import difference
@@ -108,10 +109,14 @@ def cuts_by_resolution(model: nn.Module, graph: ChannelGraph, record: Record, in
 
 
 def _check_end(graph: ChannelGraph, skeleton: Sequence[Call], last: Call, reasons: Sequence[str]) -> None:
-    """Behind the last cut there must be no other resolution: a decoder with skip connections would be one stage."""
-    here = resolution(graph, last)
+    """Behind the last cut nothing of another resolution can be pruned: a decoder with shortcuts would be one stage.
+
+    What has no channels to prune may be there (VGG's pool enlarges the feature maps of small images).
+    """
+    here, prunable = resolution(graph, last), {owner(tensor) for tensor, _ in graph.roles}
     for call in skeleton:
-        if call.end > last.end and prod(resolution(graph, call)) > 1 and resolution(graph, call) != here:
+        elsewhere = prod(resolution(graph, call)) > 1 and resolution(graph, call) != here
+        if call.end > last.end and elsewhere and any(f"{path}.".startswith(f"{call.path}.") for path in prunable):
             tried_there = f" ({'; '.join(reasons[-2:])})" if reasons else ""
             raise NoStages(
                 f"Stages are a chain of falling resolution, but behind {last.path!r} ({_size(here)}) this model goes "

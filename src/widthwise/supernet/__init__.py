@@ -2,7 +2,7 @@
 
 from widthwise.supernet.accuracy import Expectation, expected_accuracy
 from widthwise.supernet.adapters import Adapters
-from widthwise.supernet.features import StageLoss, StoredBatch, stored_features
+from widthwise.supernet.features import AdapterUse, Positions, StageLoss, StoredBatch, stored_features
 from widthwise.supernet.meta import PruningNet
 from widthwise.supernet.sampling import Sampler
 from widthwise.supernet.single_path import SinglePathObjective
@@ -10,8 +10,10 @@ from widthwise.supernet.slimmable import SlimmableObjective
 from widthwise.supernet.stagewise import StagewiseObjective, Teacher, feature_loss, head_loss
 
 __all__ = [
+    "AdapterUse",
     "Adapters",
     "Expectation",
+    "Positions",
     "PruningNet",
     "Sampler",
     "SinglePathObjective",

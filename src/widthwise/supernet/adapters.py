@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,20 +24,23 @@ class Adapters(nn.Module):
     Args:
         stages: of the network.
         targets: for each stage the number of channels of what it is compared with; its own if not given (0 for a head).
+        seed: of those that start at random, because the target has another number of channels.
     """
 
-    def __init__(self, stages: Stages, targets: Sequence[int] | None = None) -> None:
+    def __init__(self, stages: Stages, targets: Sequence[int] | None = None, *, seed: int = 0) -> None:
         super().__init__()
         self._stages = stages
         sizes = [stage.channels for stage in stages.stages]
         self.maps = nn.ModuleList()
-        for size, target in zip(sizes, targets or sizes, strict=True):
-            layer = nn.Linear(size, target) if size else nn.Identity()
-            if isinstance(layer, nn.Linear):
-                nn.init.zeros_(layer.bias)
-                if size == target:
-                    nn.init.eye_(layer.weight)
-            self.maps.append(layer)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for size, target in zip(sizes, targets or sizes, strict=True):
+                layer = nn.Linear(size, target) if size else nn.Identity()
+                if isinstance(layer, nn.Linear):
+                    nn.init.zeros_(layer.bias)
+                    if size == target:
+                        nn.init.eye_(layer.weight)
+                self.maps.append(layer)
 
     def forward(self, index: int, features: Tensor, subnet: Subnet) -> Tensor:
         """What a sub-network's stage returned, with the target's number of channels."""

@@ -1,5 +1,8 @@
 """The sub-networks that a super-net is trained on."""
 
+import hashlib
+import json
+
 import torch
 from torch import Tensor
 
@@ -22,6 +25,12 @@ class Sampler:
     def __init__(self, space: Space, ranking: Tensor | None = None) -> None:
         self.space, self._graph = space, space.graph
         self.ranking = -torch.arange(self._graph.num_channels) if ranking is None else ranking
+
+    @property
+    def fingerprint(self) -> str:
+        """A short digest of the allowed widths and the ranking: what a training on other sub-networks differs in."""
+        facts = [[choices.tolist() for choices in self.space.choices], self.ranking.tolist()]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def of(self, widths: Widths) -> Subnet:
         """The sub-network of these widths."""

@@ -45,9 +45,10 @@ class SinglePathObjective:
 
     def describe(self) -> dict[str, Any]:
         """What decides the outcome beside the training's settings."""
+        subnets = self.sampler.fingerprint
         if self.own is None:
-            return {"objective": "single_path"}
-        return {"objective": "meta", "hidden": self.own.hidden}
+            return {"objective": "single_path", "subnets": subnets}
+        return {"objective": "meta", "hidden": self.own.hidden, "subnets": subnets}
 
     def step(self, step: Step) -> Outcome:
         """One sub-network."""

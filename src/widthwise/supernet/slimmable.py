@@ -47,7 +47,8 @@ class SlimmableObjective:
 
     def describe(self) -> dict[str, Any]:
         """What decides the outcome beside the training's settings."""
-        return {"objective": "slimmable", "random": self._random, "layerwise": self._layerwise}
+        settings = {"random": self._random, "layerwise": self._layerwise}
+        return {"objective": "slimmable", **settings, "subnets": self.sampler.fingerprint}
 
     def subnets(self, seed: int) -> list[Subnet]:
         """The sub-networks of one step."""

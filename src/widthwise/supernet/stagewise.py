@@ -1,5 +1,7 @@
 """Training a super-net stage by stage with in-place distillation (stage-wise pruning, Algorithm 1)."""
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -45,31 +47,60 @@ class Teacher:
 
     Args:
         model: the network; stays as it is, in evaluation mode.
-        stages: its stages, as many as the super-net's.
-        student: the super-net's stages; resolutions must be the same, channels need not be.
+        stages: its stages; for each of the student's there is one of the same resolution, in the same order. Others are
+            passed over: one more resolution at the front, or a head where the student's has nothing to prune.
+        student: the super-net's stages. A head of it learns the teacher's class scores.
 
     Raises:
-        ConfigError: the stages do not correspond.
+        ConfigError: a stage of the student has no counterpart.
     """
 
     def __init__(self, model: nn.Module, stages: Stages, student: Stages) -> None:
-        mine, theirs = ([s.resolution for s in chain.stages] for chain in (student, stages))
-        if mine != theirs:
+        found = _counterparts(stages, student)
+        if found is None:
             raise ConfigError(
-                "A teacher's stages have the resolutions of the student's, but the teacher has "
-                f"{_text(stages)} and the student {_text(student)}. Name stages that correspond."
+                "Each stage of the student learns from one of the teacher's with the same resolution, in the same "
+                f"order, but the teacher has {_text(stages)} and the student {_text(student)}. Name stages that "
+                "correspond."
             )
         self.model = model.eval().requires_grad_(False)
         self.stages = stages
-        self.channels = [stage.channels for stage in stages.stages]
+        self._found = found
+        self.channels = [0 if index is None else stages.stages[index].channels for index in found]
+
+    @property
+    def fingerprint(self) -> str:
+        """A short digest of its weights and buffers, and of the stages that are looked at."""
+        digest = hashlib.sha256(json.dumps([type(self.model).__name__, self.stages.names, self._found]).encode())
+        for name, tensor in self.model.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     @torch.no_grad()
     def targets(self, images: Tensor) -> list[Tensor]:
-        """What each of its stages returns."""
+        """What each stage of the student should return."""
         self.model.eval()
         with self.stages.features(self.model) as found:
-            outputs = self.model(images)
-        return [*found, outputs][: len(self.stages)]
+            outputs: Tensor = self.model(images)
+        return [outputs if index is None else found[index] for index in self._found]
+
+
+def _counterparts(teacher: Stages, student: Stages) -> list[int | None] | None:
+    """For each stage of the student the teacher's, None for its outputs; nothing at all if one has none."""
+    found: list[int | None] = []
+    first = 0
+    for stage in student.stages:
+        if stage.leaves is None:
+            found.append(None)
+            continue
+        alike = (i for i, other in enumerate(teacher.stages) if i >= first and other.resolution == stage.resolution)
+        index = next((i for i in alike if teacher.stages[i].leaves is not None), None)
+        if index is None:
+            return None
+        found.append(index)
+        first = index + 1
+    return found
 
 
 def _text(stages: Stages) -> str:
@@ -91,6 +122,7 @@ class StagewiseObjective:
         teacher: whose features are the targets; the full network's own of the same step if not given.
         label_smoothing: of the full network's cross-entropy.
         side_by_side: on CUDA, run each stage in a stream of its own.
+        seed: of adapters to a teacher with other numbers of channels.
     """
 
     one_pass = False
@@ -105,9 +137,10 @@ class StagewiseObjective:
         teacher: Teacher | None = None,
         label_smoothing: float = 0.0,
         side_by_side: bool = True,
+        seed: int = 0,
     ) -> None:
         self.network, self.stages, self.sampler = network, stages, sampler
-        self.own = Adapters(stages, None if teacher is None else teacher.channels)
+        self.own = Adapters(stages, None if teacher is None else teacher.channels, seed=seed)
         self._smallest, self._teacher = smallest, teacher
         self._smoothing, self._side_by_side = label_smoothing, side_by_side
 
@@ -118,9 +151,13 @@ class StagewiseObjective:
 
     def describe(self) -> dict[str, Any]:
         """What decides the outcome beside the training's settings."""
-        teacher = "none" if self._teacher is None else type(self._teacher.model).__name__
-        names = list(self.stages.names)
-        return {"objective": "stagewise", "stages": names, "smallest": self._smallest, "teacher": teacher}
+        return {
+            "objective": "stagewise",
+            "stages": list(self.stages.names),
+            "smallest": self._smallest,
+            "subnets": self.sampler.fingerprint,
+            "teacher": "none" if self._teacher is None else self._teacher.fingerprint,
+        }
 
     def step(self, step: Step) -> Outcome:
         """One step of Algorithm 1; ``parts`` holds the task loss and the loss of each stage."""

@@ -9,6 +9,7 @@ from rich.console import Console
 from search_memory import Memory
 from stage_toys import LIMITS, Bench, Killed, Padded, Plain, Toy, arbitrary, brute_force, smooth, toy
 
+from widthwise import WidthSpace
 from widthwise.search import (
     DivisionReporter,
     DivisionSettings,
@@ -16,9 +17,11 @@ from widthwise.search import (
     RichDivisionReporter,
     SilentDivisionReporter,
     StageLosses,
+    StageProblem,
     divide,
     solve_knapsack,
 )
+from widthwise.search.division.breeding import every_gene, number_of_genes
 
 SMALL = EvolutionSettings(population=48, parents=12)
 STAGE = EvolutionSettings(population=16, iterations=2, parents=4)
@@ -67,9 +70,46 @@ def wins(toys: list[Toy], make, metrics: tuple[str, ...], seeds: range) -> int:
 
 
 def test_the_manager_finds_the_optimum_nearly_always(toys: list[Toy]) -> None:
-    """Twenty seeds over both networks, both kinds of losses and all kinds of limits."""
+    """Twenty seeds over both networks, both kinds of losses and all kinds of limits; stages are small enough to be seen
+    whole, so this is about the division of the budget alone."""
     found = sum(wins(toys, (smooth, arbitrary)[s // 2 % 2], LIMITS[s % 3], range(s, s + 1)) for s in range(20))
     assert found >= 19
+
+
+def feasible(problem: StageProblem) -> int:
+    """How many genes some network within the limits has, all stages together."""
+    every = [every_gene(problem.space, own) for own in problem.own]
+    return sum(int(problem.possible(stage, genes).sum()) for stage, genes in enumerate(every))
+
+
+EVOLVED = DivisionSettings(
+    how="evolution",
+    recombine=False,
+    evaluations=40,
+    manager=EvolutionSettings(population=8, iterations=4, parents=3),
+    stage=EvolutionSettings(population=6, iterations=2, parents=2),
+)
+
+
+def test_evolution_comes_near_the_optimum_where_it_sees_less_than_half() -> None:
+    """Stages of more inner genes than a population, so that none is looked at whole; no recombination at the end."""
+    toy_ = toy(Padded(), WidthSpace(ratios=(1 / 3, 1 / 2, 2 / 3, 5 / 6, 1.0)))
+    ratios = []
+    for seed in range(4):
+        problem = toy_.problem(**toy_.limits(0.3 + 0.1 * seed, *LIMITS[seed % 3]))
+        inner = [number_of_genes(problem.allowed, groups) for groups in problem.inner]
+        assert min(inner) > EVOLVED.stage.population
+        bench = Bench(problem, smooth(problem, seed))
+        division = divide(StageLosses(problem, bench, Memory()), replace(EVOLVED, seed=seed))
+        assert bool(problem.limits.met(division.widths[None])[0])
+        assert len(bench.seen) < feasible(problem) / 2
+        every = toy_.every[problem.limits.met(toy_.every)]
+        drawn = every[torch.randperm(len(every), generator=torch.Generator().manual_seed(seed))[:40]]
+        losses = [sum(bench.loss(s, row[list(own)]) for s, own in enumerate(problem.own)) for row in drawn]
+        best = brute_force(toy_, problem, bench.loss)
+        ratios.append((division.loss / best, min(losses) / best))
+    assert sum(evolved for evolved, _ in ratios) / len(ratios) < 1.3
+    assert sum(evolved for evolved, _ in ratios) < sum(random for _, random in ratios)
 
 
 @pytest.mark.slow
