@@ -29,12 +29,12 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("errors", "channels", "subnet", "tracing", "cost", "data", "zoo", "runs", "evaluate", "train", "search"),
         *("parallel", "stages", "supernet", "joint", "exploration"),
     },
-    "recipes": {"errors", "subnet", "cost", "data", "zoo", "train", "joint", "exploration", "methods"},
+    "recipes": {"errors", "subnet", "cost", "data", "zoo", "search", "train", "joint", "exploration", "methods"},
+    "report": {"errors", "channels", "subnet", "cost", "runs", "evaluate", "train", "search", "methods"},
     "experiments": {
         *("errors", "channels", "subnet", "tracing", "cost", "data", "zoo", "runs", "evaluate", "train", "search"),
-        *("methods", "recipes"),
+        *("methods", "recipes", "report"),
     },
-    "report": {"errors", "channels", "subnet", "cost", "runs", "evaluate", "train", "search", "methods", "experiments"},
     "commands": {
         *("errors", "channels", "subnet", "tracing", "cost", "data", "zoo", "runs", "evaluate", "train", "search"),
         *("methods", "recipes", "experiments", "report"),

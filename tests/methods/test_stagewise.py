@@ -63,7 +63,7 @@ def test_the_whole_way(tmp_path):
     full, after = result.metrics["before"], result.metrics["after"]
     assert after.macs <= 0.5 * full.macs
     assert after.params <= 0.6 * full.params
-    assert after.macs > 0.49 * full.macs or after.params > 0.59 * full.params
+    assert after.macs > 0.48 * full.macs or after.params > 0.58 * full.params
     assert after.test_accuracy is not None
     assert after.test_accuracy > 0.85
     assert full.val_accuracy > 0.85  # the super-net's full network, trained on the way
