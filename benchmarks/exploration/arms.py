@@ -25,7 +25,7 @@ from widthwise import (
     trace,
 )
 from widthwise.data import ImageData, at_most
-from widthwise.exploration import ExplorationEstimation, SampleLosses, batches_per_epoch, by_rank
+from widthwise.exploration import SampleLosses, batches_per_epoch
 from widthwise.methods import Exploration, Method, Task, Trainer
 from widthwise.methods.evaluators import CALIBRATION_BATCH, search_device
 from widthwise.runs import Journal
@@ -161,14 +161,7 @@ def _method(**changes: Any) -> Callable[[Bench, int], Callable[[Task], Subnet]]:
 
 def _start(bench: Bench, seed: int) -> Callable[[Task], Subnet]:
     """The probabilities as they start, no sample seen."""
-    method = bench.settings.method
-    assert method.prior is not None
-
-    def search(task: Task) -> Subnet:
-        first = by_rank(task.graph, task.graph.importance(method.prior), method.prior_spread)
-        return ExplorationEstimation(task.space, task.limits, method.settings, start=first, seed=seed).found()
-
-    return search
+    return lambda task: replace(bench.settings.method, seed=seed).make_searcher(task).found()
 
 
 def _as_many(bench: Bench, seed: int) -> Callable[[Task], Subnet]:

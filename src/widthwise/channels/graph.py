@@ -3,7 +3,6 @@
 Made by :func:`widthwise.trace`; everything else (cost, importance, sub-networks, searches) is arithmetic on it.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from widthwise.channels.importance import SCORES, Importance, gradient_products, sum_over_members, weights_in_use
 from widthwise.channels.reason import Reason
 from widthwise.channels.subnet import Subnet
+from widthwise.digest import digest
 from widthwise.errors import ConfigError, SubnetMismatch
 
 __all__ = ["Axis", "ChannelGraph", "Group", "Layer", "Member", "Role", "Size"]
@@ -152,7 +152,7 @@ class ChannelGraph:
     def fingerprint(self) -> str:
         """Changes when the numbering of the channels does; stored with every saved sub-network."""
         facts = {f"{name}:{dim}": ids.tolist() for (name, dim), ids in sorted(self.axes.items())}
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+        return digest(json.dumps(facts).encode())
 
     def group(self, group: Group | str) -> Group:
         """A prunable group by name.

@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from widthwise.data.splits import Batches, Split, digest
+from widthwise.data.splits import Batches, Split
+from widthwise.digest import digest
 
 __all__ = ["JoinedSplit"]
 

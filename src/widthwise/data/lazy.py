@@ -15,7 +15,8 @@ from torchvision.datasets import CIFAR10, CIFAR100, MNIST, DatasetFolder, Fashio
 
 from widthwise.data.order import EpochPlan, plan_epoch, seeded, stratified
 from widthwise.data.pixels import Normalisation, to_float
-from widthwise.data.splits import as_labels, digest
+from widthwise.data.splits import as_labels
+from widthwise.digest import digest
 from widthwise.errors import DataError, EmptyData, UnreadableData
 
 Prepare = Callable[[Any], Tensor]

@@ -21,7 +21,8 @@ from widthwise.data.lazy import DatasetSplit, user_split
 from widthwise.data.memory import MemorySplit
 from widthwise.data.order import EpochPlan, plan_epoch, seeded, share, stratified
 from widthwise.data.pixels import Normalisation, to_float
-from widthwise.data.splits import as_labels, digest
+from widthwise.data.splits import as_labels
+from widthwise.digest import digest
 from widthwise.errors import EmptyData, UnreadableData
 
 _END = object()

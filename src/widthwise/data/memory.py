@@ -9,7 +9,7 @@ from torch import Tensor
 
 from widthwise.data.order import EpochPlan, plan_epoch, seeded, stratified
 from widthwise.data.pixels import CropFlip, Normalisation, to_float
-from widthwise.data.splits import digest
+from widthwise.digest import digest
 
 SAMPLED = 64
 """Images whose bytes make the fingerprint of a split."""
@@ -42,8 +42,7 @@ class MemorySplit:
     def fingerprint(self) -> str:
         """Of the labels, some of the images' bytes, normalisation and augmentation."""
         some = self.indices[torch.linspace(0, len(self) - 1, min(len(self), SAMPLED)).long()]
-        pixels = self.images[some].contiguous().view(torch.uint8).numpy().tobytes()
-        return digest(self.labels, pixels, tuple(self.images.shape[1:]), self.normalise, self.augmentation)
+        return digest(self.labels, self.images[some], tuple(self.images.shape[1:]), self.normalise, self.augmentation)
 
     def batches(
         self,

@@ -1,6 +1,5 @@
 """What the rest of the package sees of data: splits that yield batches, and the parts of a data set."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -127,14 +126,6 @@ def check_labels(labels: Int64[Tensor, " n"], num_classes: int, where: str) -> N
             "from 0, "
             f"or use a model with {int(labels.max()) + 1} outputs"
         )
-
-
-def digest(labels: Int64[Tensor, " n"], *facts: object) -> str:
-    """16 hexadecimal digits that change with any label and with how any of the facts prints (bytes: as they are)."""
-    found = hashlib.sha256(labels.numpy().tobytes())
-    for fact in facts:
-        found.update(fact if isinstance(fact, bytes) else repr(fact).encode())
-    return found.hexdigest()[:16]
 
 
 def as_labels(values: Tensor | Sequence[object], where: str) -> Int64[Tensor, " n"]:

@@ -183,14 +183,16 @@ def correlate(
     with RunFolder.open(folder, {**identity, "proxies": sorted(proxies or {})}) as opened:
         records = _Records(opened.journal)
         drawn = [graph.top(ranking, widths) for widths in _draw(config, subject.cost, allowed)]
+        accuracies: list[float] = []
         for place, subnet in enumerate(drawn):
             for name, judge in judges.items():
                 records.once(f"{name}/{place}", partial(judge, subnet))
             training = partial(_train, subject, config, subnet, trainer, place)
             reached = records.once(f"accuracy/{place}", training)
             assert reached is not None, "a share of images"
+            accuracies.append(reached)
             say(f"network {place + 1} of {len(drawn)}: {100 * reached:.2f} %")
-        found = _correlations(subject, config.k, drawn, records, list(judges))
+        found = _correlations(subject, config.k, drawn, accuracies, records, list(judges))
     found.table().write(folder / "correlation")
     found.networks_table().write(folder / "networks")
     figure = found.figure()
@@ -247,10 +249,14 @@ def _train(subject: Subject, settings: CorrelateConfig, subnet: Subnet, trainer:
 
 
 def _correlations(
-    subject: Subject, k: int, drawn: Sequence[Subnet], records: _Records, names: Sequence[str]
+    subject: Subject,
+    k: int,
+    drawn: Sequence[Subnet],
+    reached: Sequence[float],
+    records: _Records,
+    names: Sequence[str],
 ) -> Correlations:
     places = range(len(drawn))
-    reached = [records.values[f"accuracy/{place}"][0] or 0.0 for place in places]
     found = {name: [records.values[f"{name}/{place}"] for place in places] for name in names}
     scores = {name: [value for value, _ in pairs] for name, pairs in found.items()}
     networks = tuple(

@@ -111,15 +111,12 @@ class Table:
         """Means and standard deviations, or values and their intervals, in columns of their own, with all digits."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        kinds = [next((type(row[i]) for row in self.rows if not isinstance(row[i], str)), str) for i in self._places]
+        places = range(len(self.columns))
+        kinds = [next((type(row[i]) for row in self.rows if not isinstance(row[i], str)), str) for i in places]
         writer.writerow([name for c, kind in zip(self.columns, kinds, strict=True) for name in _headings(c, kind)])
         for row in self.rows:
             writer.writerow([v for cell, kind in zip(row, kinds, strict=True) for v in _plain(cell, kind)])
         return out.getvalue()
-
-    @property
-    def _places(self) -> range:
-        return range(len(self.columns))
 
     def _json(self) -> str:
         rows = [dict(zip(self.columns, map(_as_json, row), strict=True)) for row in self.rows]

@@ -98,10 +98,7 @@ class Exploration:
             precision=self.precision,
             device=search_device(),
         )
-        first = None
-        if self.prior is not None:
-            first = by_rank(task.graph, task.graph.importance(self.prior, seed=self.seed), self.prior_spread)
-        searcher = ExplorationEstimation(task.space, task.limits, self.settings, start=first, seed=self.seed)
+        searcher = self.make_searcher(task)
         every = task.space.full
         with task.reporter as reporter, workers(self.parallel, judge) as pool:
             subnet = explore_and_estimate(
@@ -117,3 +114,10 @@ class Exploration:
         score = AdaptiveBN(inherited(task.model, task.graph), calibration, task.data.val, self.precision)(subnet)
         widths = task.graph.widths(subnet)
         return Found([Trial(steps, widths, score, perf_counter() - start)], [subnet])
+
+    def make_searcher(self, task: Task) -> ExplorationEstimation:
+        """The search before its first sample."""
+        first = None
+        if self.prior is not None:
+            first = by_rank(task.graph, task.graph.importance(self.prior, seed=self.seed), self.prior_spread)
+        return ExplorationEstimation(task.space, task.limits, self.settings, start=first, seed=self.seed)

@@ -80,7 +80,8 @@ class RunRecord:
     def parent(self) -> str | None:
         """The training of a full network inside the search, whose figures then are those before; None where they are
         those of the network that was given."""
-        return next((name for name in PARENTS if name in self.trainings), None)
+        checkpoints = RunPaths(self.path).checkpoints
+        return next((name for name in PARENTS if (checkpoints / f"{name}.pt").exists()), None)
 
     def of(self, event: str) -> list[dict[str, Any]]:
         """The events of one kind, in order."""

@@ -1,12 +1,12 @@
 """The sub-networks that a super-net is trained on."""
 
-import hashlib
 import json
 
 import torch
 from torch import Tensor
 
 from widthwise.channels import Subnet
+from widthwise.digest import digest
 from widthwise.search import Widths
 from widthwise.subnet import Space
 
@@ -30,7 +30,7 @@ class Sampler:
     def fingerprint(self) -> str:
         """A short digest of the allowed widths and the ranking: what a training on other sub-networks differs in."""
         facts = [[choices.tolist() for choices in self.space.choices], self.ranking.tolist()]
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+        return digest(json.dumps(facts).encode())
 
     def of(self, widths: Widths) -> Subnet:
         """The sub-network of these widths."""

@@ -1,6 +1,5 @@
 """Training a super-net stage by stage with in-place distillation (stage-wise pruning, Algorithm 1)."""
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from widthwise.channels import Subnet
+from widthwise.digest import digest
 from widthwise.errors import ConfigError
 from widthwise.stages import Stages
 from widthwise.subnet import SuperNet
@@ -71,11 +71,9 @@ class Teacher:
     @property
     def fingerprint(self) -> str:
         """A short digest of its weights and buffers, and of the stages that are looked at."""
-        digest = hashlib.sha256(json.dumps([type(self.model).__name__, self.stages.names, self._found]).encode())
-        for name, tensor in self.model.state_dict().items():
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()[:16]
+        stages = json.dumps([type(self.model).__name__, self.stages.names, self._found])
+        weights = (fact for name, tensor in self.model.state_dict().items() for fact in (name.encode(), tensor))
+        return digest(stages.encode(), *weights)
 
     @torch.no_grad()
     def targets(self, images: Tensor) -> list[Tensor]:

@@ -1,6 +1,5 @@
 """Checkpoints: one file, replaced as a whole, read without unpickling anything but tensors and plain values."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from widthwise.data.splits import Split
+from widthwise.digest import digest
 from widthwise.errors import ConfigError, RunMismatch
 from widthwise.runs.state import load_state, readable, save_state
 from widthwise.train.config import TrainConfig
@@ -55,7 +55,7 @@ def fingerprint(config: TrainConfig, model: nn.Module, train: Split, objective: 
     settings = {name: value for name, value in asdict(config).items() if name not in _HARMLESS}
     plain: dict[str, Any] = json.loads(json.dumps(settings))
     plain["model"] = _shapes(model)
-    plain["training labels"] = _digest(train.labels.cpu().contiguous().numpy().tobytes())
+    plain["training labels"] = digest(train.labels)
     plain["objective"] = _described(objective)
     plain["objective's parameters"] = "none" if objective.own is None else _shapes(objective.own)
     return plain
@@ -75,7 +75,7 @@ def _described(objective: Objective) -> dict[str, Any]:
 
 def _shapes(module: nn.Module) -> str:
     shapes = [(name, *value.shape) for name, value in module.state_dict().items() if isinstance(value, Tensor)]
-    return _digest(json.dumps(shapes).encode())
+    return digest(json.dumps(shapes).encode())
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -144,7 +144,3 @@ def _check_same(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any
             f"a training goes on from a checkpoint of its own, but {path} belongs to another one: {different}; "
             "use the former settings, or another file"
         )
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:16]
