@@ -3,6 +3,7 @@
 import copy
 
 import torch
+from supernet_steps import step_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -12,7 +13,6 @@ from widthwise.subnet import SuperNet
 from widthwise.subnet.materialize import kept_positions
 from widthwise.supernet import PruningNet, Sampler, SinglePathObjective, SlimmableObjective
 from widthwise.train import TrainConfig, fit
-from widthwise.train.objective import Objective, Step
 
 SPACE = WidthSpace(ratios=(0.25, 0.5, 0.75, 1.0))
 
@@ -23,21 +23,6 @@ def small() -> tuple[nn.Module, ChannelGraph, Sampler, Tensor, Tensor]:
     graph = trace(model, torch.randn(1, 1, 8, 8).double())
     images, labels = torch.randn(6, 1, 8, 8).double(), torch.randint(10, (6,))
     return model.train(), graph, Sampler(SPACE.of(graph)), images, labels
-
-
-def stepped(objective: Objective, model: nn.Module, images: Tensor, labels: Tensor, seed: int) -> None:
-    objective.step(
-        Step(
-            model=model,
-            images=images,
-            labels=labels,
-            number=0,
-            seed=seed,
-            forward=model,
-            autocast=lambda: torch.autocast("cpu", enabled=False),
-            backward=lambda loss: loss.backward(),
-        )
-    )
 
 
 def test_a_slimmable_step_adds_up_the_gradients_of_its_sub_networks() -> None:
@@ -55,7 +40,7 @@ def test_a_slimmable_step_adds_up_the_gradients_of_its_sub_networks() -> None:
             grid = [kept.get((name, d), torch.arange(n)) for d, n in enumerate(expected[name].shape)]
             assert p.grad is not None
             expected[name][torch.meshgrid(*grid, indexing="ij")] += p.grad
-    stepped(objective, model, images, labels, 11)
+    step_of(objective, model, images, labels, 11)
     for name, p in model.named_parameters():
         torch.testing.assert_close(p.grad, expected[name], msg=name)
 
@@ -84,7 +69,7 @@ def test_a_step_of_meta_pruning_reaches_the_generators_of_the_kept_weights_only(
     model, graph, sampler, images, labels = small()
     generator = PruningNet(model, graph).double()
     objective = SinglePathObjective(SuperNet(model, graph), sampler, generator)
-    stepped(objective, model, images, labels, 3)
+    step_of(objective, model, images, labels, 3)
     subnet = sampler.layerwise(3)
     kept = kept_positions(graph, subnet)
     names = list(generator(subnet))

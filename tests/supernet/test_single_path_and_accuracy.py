@@ -4,15 +4,15 @@ from functools import partial
 
 import pytest
 import torch
+from supernet_steps import step_of
 from torch.nn import functional as F
 
 from widthwise import Subnet, WidthSpace, accuracy, adaptive_bn, build_model, load_data, materialize, trace
 from widthwise.errors import ConfigError
-from widthwise.evaluate.modes import autocast
 from widthwise.methods.evaluators import AdaptiveBN, inherited
 from widthwise.subnet import SuperNet
 from widthwise.supernet import PruningNet, Sampler, SinglePathObjective, expected_accuracy
-from widthwise.train import Step, TrainConfig, fit
+from widthwise.train import TrainConfig, fit
 
 SPACE = WidthSpace(ratios=(0.25, 0.5, 1.0))
 
@@ -30,20 +30,7 @@ def test_a_step_trains_the_drawn_sub_network_alone() -> None:
     images, labels = next(iter(data.train.batches(32)))
     small = materialize(model, graph, sampler.layerwise(3)).train()
     model.train()
-    backward = torch.Tensor.backward
-    cast = partial(autocast, torch.device("cpu"), "fp32")
-    outcome = objective.step(
-        Step(
-            model=model,
-            images=images,
-            labels=labels,
-            number=0,
-            seed=3,
-            forward=model,
-            autocast=cast,
-            backward=lambda loss: backward(loss),
-        )
-    )
+    outcome = step_of(objective, model, images, labels, seed=3)
     logits = small(images)
     F.cross_entropy(logits, labels).backward()
     torch.testing.assert_close(outcome.logits, logits.detach())

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from supernet_steps import step_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,7 +21,6 @@ from widthwise.supernet.single_path import SinglePathObjective
 from widthwise.supernet.slimmable import SlimmableObjective
 from widthwise.supernet.stagewise import StagewiseObjective, Teacher
 from widthwise.train import TrainConfig, fit
-from widthwise.train.objective import Step
 
 THIRTY_ONE = tuple(0.1 + 0.03 * i for i in range(31))
 
@@ -153,18 +153,7 @@ def test_a_whole_step_equals_the_task_and_the_stages_by_hand(make) -> None:  # t
     for name, grad in expected_gradients(reference, graph, stages, by_hand, features, subnets).items():
         expected[name] = expected.get(name, 0) + grad
 
-    outcome = objective.step(
-        Step(
-            model=model,
-            images=images,
-            labels=labels,
-            number=0,
-            seed=21,
-            forward=model,
-            autocast=lambda: torch.autocast("cpu", enabled=False),
-            backward=lambda loss: loss.backward(),
-        )
-    )
+    outcome = step_of(objective, model, images, labels, seed=21)
     assert set(expected) == {name for name, _ in model.named_parameters()}
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[name], msg=name)
