@@ -18,12 +18,12 @@ from widthwise.data import ImageData, Split, at_most
 from widthwise.methods import Stagewise, Task, Trainer
 from widthwise.methods.evaluators import search_device
 from widthwise.methods.initialise import fresh
-from widthwise.methods.stagewise import StoredFor
 from widthwise.parallel import ParallelConfig
 from widthwise.runs import write_atomic
 from widthwise.search import DivisionSettings, Log, SilentSearchReporter, Widths
 from widthwise.subnet import Space, SuperNet
 from widthwise.supernet import (
+    FeatureLosses,
     PruningNet,
     Sampler,
     SinglePathObjective,
@@ -172,7 +172,8 @@ class Bench:
     @cached_property
     def stage_losses(self) -> StageLoss:
         """Of the paper's kind, on the stored features of its search."""
-        return StoredFor(self.stagewise("inplace"), self.search_images, self.settings.search_batch).losses()
+        objective, batch = self.stagewise("inplace"), self.settings.search_batch
+        return FeatureLosses(objective, self.search_images, batch, search_device()).stored()
 
     def single_path(self, candidates: int, epochs: int) -> tuple[nn.Module, Sampler]:
         """A super-net of plain weight sharing with so many widths per layer."""

@@ -16,11 +16,13 @@ from benchmarks.stagewise.lab import Lab
 from benchmarks.stagewise.proxies import PROXIES
 from widthwise.experiments.networks import different, evenly, random_networks
 from widthwise.methods import FNNP
-from widthwise.methods.stagewise import StoredFor, stage_problem
+from widthwise.methods.evaluators import search_device
+from widthwise.methods.stagewise import stage_problem
 from widthwise.parallel import workers
 from widthwise.runs import Journal
 from widthwise.search import Division, StageLosses, divide, uniform_widths
 from widthwise.search.division import How
+from widthwise.supernet import FeatureLosses
 
 __all__ = ["DIVISIONS", "PARTS", "fixed_networks", "mixed_networks", "network_names", "winner"]
 
@@ -122,7 +124,7 @@ def _divided(lab: Lab, how: How, seed: int) -> dict[str, Any]:
     settings = replace(bench.method("inplace").division, how=how, seed=seed)
     objective = bench.stagewise("inplace")
     problem = stage_problem(bench.task, objective.stages, bench.space)
-    stored = StoredFor(objective, bench.search_images, lab.settings.search_batch)
+    stored = FeatureLosses(objective, bench.search_images, lab.settings.search_batch, search_device())
     with lab.searching(f"division-{how}-{seed}") as log:
         with workers(bench.parallel(), stored) as pool:
             list(

@@ -15,7 +15,7 @@ may do without), the loss of the last stage in a chain does. docs/stagewise.md h
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -53,12 +53,11 @@ from widthwise.stages import Stages, find_stages
 from widthwise.subnet import Space, SuperNet
 from widthwise.supernet import (
     AdapterUse,
+    FeatureLosses,
     Positions,
     Sampler,
-    StageLoss,
     StagewiseObjective,
     Teacher,
-    stored_features,
 )
 from widthwise.tracing import trace
 from widthwise.train import TrainConfig
@@ -184,7 +183,9 @@ class Stagewise:
         """Train the super-net, store the full network's features, and divide the budget over the stages."""
         objective = self.prepare(task)
         stages, space = objective.stages, self.search_space(task.space)
-        stored = StoredFor(objective, self._images(task), self.search_batch, self.adapters, self.positions)
+        stored = FeatureLosses(
+            objective, self._images(task), self.search_batch, search_device(), self.adapters, self.positions
+        )
         problem = stage_problem(task, stages, space)
         reporter = RichDivisionReporter() if task.trainer.progress else SilentDivisionReporter()
         start = perf_counter()
@@ -283,39 +284,6 @@ def _finite(loss: float, widths: Widths) -> float:
 
 def _names(stages: tuple[str, ...] | str) -> tuple[str, ...]:
     return (stages,) if isinstance(stages, str) else stages
-
-
-@dataclass(frozen=True, eq=False)
-class StoredFor:
-    """Makes the evaluator of a worker: the super-net on its device, with features stored there."""
-
-    objective: StagewiseObjective
-    images: Tensor
-    """[images, C, H, W]."""
-    batch: int
-    adapters: AdapterUse = "refitted"
-    positions: Positions = "mean"
-
-    def __call__(self) -> Callable[[tuple[int | None, Widths]], float]:
-        """What gives the loss of one (stage, widths), or of the whole chain where the stage is None."""
-        loss = self.losses()
-
-        def evaluate(task: tuple[int | None, Widths]) -> float:
-            stage, widths = task
-            return loss.chained(widths) if stage is None else loss(stage, widths)
-
-        return evaluate
-
-    def losses(self) -> StageLoss:
-        """The same, with the features stored."""
-        device = search_device()
-        for module in (self.objective.network.model, self.objective.own, *self.objective.frozen):
-            module.to(device)
-        batches = self.images.to(device, placement(self.objective.network.model)[1]).split(self.batch)
-        if len(batches) > 1 and len(batches[-1]) < len(batches[0]) // 2:  # too few for statistics
-            batches = (*batches[:-2], torch.cat(batches[-2:]))
-        stored = stored_features(self.objective, batches)
-        return StageLoss(self.objective, stored, adapters=self.adapters, positions=self.positions)
 
 
 def _costs(problem: StageProblem, widths: Widths) -> dict[str, list[int]]:

@@ -2,6 +2,7 @@
 
 from widthwise.supernet.accuracy import Expectation, expected_accuracy
 from widthwise.supernet.adapters import Adapters
+from widthwise.supernet.evaluate import FeatureLosses
 from widthwise.supernet.features import AdapterUse, Positions, StageLoss, StoredBatch, stored_features
 from widthwise.supernet.meta import PruningNet
 from widthwise.supernet.sampling import Sampler
@@ -13,6 +14,7 @@ __all__ = [
     "AdapterUse",
     "Adapters",
     "Expectation",
+    "FeatureLosses",
     "Positions",
     "PruningNet",
     "Sampler",
