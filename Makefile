@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-gpu test-peers check format bench bench-stagewise bench-joint bench-exploration bench-peers coverage clean
+.PHONY: demo test test-slow test-gpu test-peers check format bench bench-fnnp bench-stagewise bench-joint bench-exploration bench-peers coverage clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -40,10 +40,14 @@ bench: $(STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,peers]'
 	$(BIN)/python -m benchmarks
 
-# make bench-stagewise DATA=parquet:DIR; hours, see docs/stagewise.md. Killed, the same command goes on.
+# make bench-fnnp DATA=parquet:DIR WEIGHTS=FILE; hours, see docs/fnnp.md. Killed, the same command goes on.
 PART     ?= all
 SETTINGS ?= cpu
 DATA     ?= cifar10
+bench-fnnp: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.fnnp $(PART) --data $(DATA) --weights $(WEIGHTS) --settings $(SETTINGS) --docs docs
+
+# make bench-stagewise DATA=parquet:DIR; hours, see docs/stagewise.md. Killed, the same command goes on.
 bench-stagewise: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.stagewise $(PART) --data $(DATA) --settings $(SETTINGS) --docs docs
 

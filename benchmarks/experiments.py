@@ -14,6 +14,7 @@ from torch import nn
 
 from widthwise import build_model, load_data
 from widthwise.data import ImageData
+from widthwise.digest import digest
 from widthwise.methods.initialise import fresh
 from widthwise.runs import Journal, RunFolder
 
@@ -130,7 +131,8 @@ def run_parts(
         return write(command.out, command.docs)
     chosen, data = settings[command.settings](), load_data(command.data)
     torch.set_num_threads(chosen.threads)
-    weights = {} if command.weights is None else {"weights": str(command.weights)}
+    # What the file holds, not where it lies: the folder goes on elsewhere, and refuses other weights of that name.
+    weights = {} if command.weights is None else {"weights": digest(command.weights.read_bytes())}
     with RunFolder.open(command.out, {**chosen.identity(), **weights, "images": sizes_of(data)}) as folder:
         shared = make(chosen, data, command, Records(folder.journal, say))
         for part in parts if command.part == "all" else [command.part]:

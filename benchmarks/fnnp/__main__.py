@@ -1,57 +1,31 @@
-"""FNNP on real images: what R, evolution and the three evaluators are worth, and what the choice gains.
+"""``python -m benchmarks.fnnp PART``: a part of the experiments on FNNP, or ``all``.
 
-``python -m benchmarks.fnnp --data parquet:DIR --weights FILE --model resnet56 --out runs/fnnp`` goes on where
-it was cut; ``--parts [rates,evolution]`` selects. ``python -m benchmarks.fnnp.page runs/fnnp`` turns the results into
-``docs/fnnp_MODEL.md``.
+Goes on where it was cut. Each part ends by writing the page anew from the journal; ``page`` does nothing else. What was
+found is said in ``docs/fnnp.md``.
 
 Prediction: adaptive batch norm ranks clearly better than global batch norm (Pearson with the fine-tuned accuracy);
 wide random rates (R of 0.9 and more) rarely reach the uniform strategy; evolution passes it within 100 candidates.
 """
 
-import sys
+from pathlib import Path
 
-from jsonargparse import ArgumentParser
-from rich.console import Console
-
-from benchmarks.fnnp.parts import PARTS, opened
-from benchmarks.fnnp.settings import FnnpSettings
-from benchmarks.fnnp.summary import summarise
-from benchmarks.fnnp.tables import tables_of
-from benchmarks.report import show
-from widthwise.runs import describe_environment, write_json
+from benchmarks.experiments import Command, Records, run_parts
+from benchmarks.fnnp.page import write
+from benchmarks.fnnp.parts import PARTS, Experiment
+from benchmarks.fnnp.settings import SETTINGS, FnnpSettings
+from widthwise.data import ImageData
 
 __all__ = ["main"]
 
 
-def main(arguments: list[str] | None = None) -> dict[str, object]:
-    """Run the parts that were asked for; returns and writes the summary of everything in the folder."""
-    settings = _parse(arguments).cut_down()
-    console = Console()
-    with opened(settings, console) as experiment:
-        for part in settings.parts:
-            console.rule(part)
-            PARTS[part](experiment)
-            summary = {
-                "model": settings.model,
-                "data": experiment.data.name,
-                "budget": settings.budget,
-                "full": experiment.cost.full,
-                "settings": settings.identity(),
-                "environment": describe_environment(),
-                **summarise(experiment.journal.events),
-            }
-            write_json(settings.out / "summary.json", summary)
-    show(console, tables_of(summary))
-    console.print(f"written to {settings.out / 'summary.json'}", highlight=False)
-    return summary
+def main(arguments: list[str] | None = None) -> Path:
+    """Run the part; returns the path of the page."""
+    return run_parts("fnnp", str(__doc__), SETTINGS, PARTS, _experiment, write, arguments, takes_weights=True)
 
 
-def _parse(arguments: list[str] | None) -> FnnpSettings:
-    """The settings; lists are written ``--parts [rates,final]``, and ``--smoke true``."""
-    parser = ArgumentParser(prog="python -m benchmarks.fnnp", description=__doc__)
-    parser.add_class_arguments(FnnpSettings)
-    return FnnpSettings(**vars(parser.parse_args(arguments)))
+def _experiment(settings: FnnpSettings, data: ImageData, command: Command, records: Records) -> Experiment:
+    return Experiment(settings, data, command.weights, records)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -1,6 +1,5 @@
-"""``python -m benchmarks.fnnp.page RUN``: the summary of the FNNP experiment as a page of ``docs/``."""
+"""``fnnp_MODEL.md`` and its figures, from the journal."""
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,28 +7,37 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.fnnp.summary import EVALUATORS
+from benchmarks.fnnp.summary import EVALUATORS, summarise
 from benchmarks.fnnp.tables import NAMES, tables_of
-from benchmarks.report import INK, drawn, page, write_figures, write_page
-from widthwise.runs import read_json
+from benchmarks.report import INK, drawn, page, schedules, write_figures, write_page
+from widthwise.runs import read_events, read_json
 
 __all__ = ["figures_of", "write"]
-
-DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 WIDE = (7.2, 3.8)
 """Width and height of a figure with one panel, in inches."""
 
 
-def write(run: Path, docs: Path = DOCS) -> Path:
-    """Write ``docs/fnnp_MODEL.md`` and its figures from ``RUN/summary.json``; returns the page's path."""
-    summary = read_json(run / "summary.json")
-    stem = f"fnnp_{summary['model']}"
+def write(run: Path, docs: Path) -> Path:
+    """Write the page and its figures into a folder; returns the page's path."""
+    config, environment = read_json(run / "config.json"), read_json(run / "environment.json")[-1]
+    summary = summarise(read_events(run / "journal.jsonl"), config["evolution_rate"])
+    stem = f"fnnp_{config['model']}"
     links = write_figures(docs, stem, figures_of(summary))
-    title = f"FNNP on {summary['model']}, {summary['data']}, {summary['budget']:.0%} of the MACs"
-    command = f"python -m benchmarks.fnnp --model {summary['model']} --data ... --weights ... --out ..."
-    text = page(title, command, summary["environment"], tables_of(summary))
-    return write_page(docs / f"{stem}.md", "\n\n".join([text.rstrip(), *links]) + "\n")
+    title = f"FNNP on {config['model']} at {config['budget']:.0%} of the MACs"
+    command = "python -m benchmarks.fnnp all --data ... --weights ... --settings ... --out ..."
+    text = page(title, command, environment, tables_of(summary))
+    return write_page(docs / f"{stem}.md", "\n\n".join([text.rstrip(), _settings(config), *links]) + "\n")
+
+
+def _settings(config: Mapping[str, Any]) -> str:
+    trainings = {"fine-tuning of `correlation`": config["finetune"], "of `final`": config["final"]}
+    notes = [
+        f"short training: {config['short_training']['max_steps']} steps, lr {config['short_training']['lr']}",
+        f"{config['calibration_images']} calibration images; searches look at {config['search_images']} validation "
+        f"images; R of evolution {config['evolution_rate']}",
+    ]
+    return schedules(config["images"], trainings, notes)
 
 
 def figures_of(summary: Mapping[str, Any]) -> dict[str, tuple[Figure, str]]:
@@ -107,7 +115,3 @@ def _iterations(summary: Mapping[str, Any], axes: list[Axes]) -> None:
     panel.set_xlabel("calibration images")
     panel.set_ylabel("validation accuracy (%), no training")
     panel.legend(fontsize=8)
-
-
-if __name__ == "__main__":
-    print(write(Path(sys.argv[1])))

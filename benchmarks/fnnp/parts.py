@@ -1,40 +1,35 @@
 """The parts of the FNNP experiment. Every single result goes to the journal at once, and is never computed twice."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from hashlib import sha256
 from itertools import chain, zip_longest
-from time import perf_counter
+from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import nn
 
-from benchmarks.experiments import sizes_of
+from benchmarks.experiments import Records, Value, fresh_network
 from benchmarks.fnnp.settings import FnnpSettings
-from widthwise import (
-    Budget,
-    CostModel,
-    Subnet,
-    WidthSpace,
-    accuracy,
-    adaptive_bn,
-    build_model,
-    load_data,
-    materialize,
-    trace,
-)
+from widthwise import Budget, CostModel, Subnet, WidthSpace, accuracy, adaptive_bn, trace
 from widthwise.data import ImageData, Split, at_most
 from widthwise.errors import InfeasibleBudget
-from widthwise.methods.evaluators import CALIBRATION_BATCH, AdaptiveBN, Evaluator, GlobalBN, ShortTraining, inherited
-from widthwise.runs import Journal, RunFolder
+from widthwise.methods.evaluators import (
+    CALIBRATION_BATCH,
+    AdaptiveBN,
+    Evaluator,
+    GlobalBN,
+    ShortTraining,
+    inherited,
+    search_device,
+)
+from widthwise.runs import Journal
 from widthwise.search import Evolution, RandomRates, Searcher, Trial, best_first, run_search, uniform_widths
 from widthwise.train import TrainConfig, fit
+from widthwise.zoo import load_weights
 
-__all__ = ["PARTS", "Experiment", "opened"]
+__all__ = ["PARTS", "Experiment"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,47 +50,34 @@ class PartLog:
 
 
 class Experiment:
-    """One network, its data and budget, and the journal of what has been found out about them."""
+    """One network, its data and budget, and the records of what has been found out about them."""
 
-    def __init__(self, settings: FnnpSettings, data: ImageData, journal: Journal, console: Console) -> None:
-        self.settings, self.data, self.journal, self.console = settings, data, journal, console
-        torch.manual_seed(settings.seed)  # of the weights where there is no file
-        self.model = build_model(settings.model, num_classes=data.num_classes, weights=settings.weights).eval()
+    def __init__(self, settings: FnnpSettings, data: ImageData, weights: Path | None, records: Records) -> None:
+        self.settings, self.data, self.records = settings, data, records
+        self.model = fresh_network(settings.model, data, settings.seed)
+        if weights is not None:
+            load_weights(self.model, weights)
         self.graph = trace(self.model, data.example())
-        self.model.to(settings.device)
         self.build = inherited(self.model, self.graph)
         self.cost = CostModel(self.graph)
         self.space = WidthSpace().of(self.graph)
         self.limits = Budget(macs=settings.budget).on(self.cost, self.space)
         self.ranking = self.graph.importance("l1")
         self.uniform = uniform_widths(self.space, self.limits)
-        self.train = at_most(data.train, settings.train_images, settings.seed)
         self.search_val = at_most(data.val, settings.search_images, settings.seed)
 
     def subnet(self, widths: torch.Tensor) -> Subnet:
         """The filters with the largest L1 norm."""
         return self.graph.top(self.ranking, widths)
 
-    def once(self, key: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """The result of that name: from the journal, or computed and written down."""
-        for event in self.journal.events:
-            if event.get("key") == key:
-                return dict(event["value"])
-        start = perf_counter()
-        value = compute()
-        self.journal.append({"event": "result", "key": key, "value": value})
-        shown = ", ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in value.items())
-        self.console.print(f"{key}: {shown} ({perf_counter() - start:.0f} s)", highlight=False)
-        return value
-
     def search(self, part: str, searcher: Searcher, count: int) -> list[Trial]:
         """Trials in order, judged by adaptive batch norm on the search's validation images."""
-        log = PartLog(self.journal, part)
+        log = PartLog(self.records.journal, part)
         done = len(log.events)
 
         def say(trial: Trial) -> None:
             if trial.index >= done and (trial.index + 1) % 10 == 0:
-                self.console.print(f"{part}: {trial.index + 1}/{count}, last {trial.score:.4f}", highlight=False)
+                self.records.say(f"{part}: {trial.index + 1}/{count}, last {trial.score:.4f}")
 
         return run_search(searcher, partial(map, lambda w: self.judge(self.subnet(w))), count, log, on_trial=say)
 
@@ -122,31 +104,21 @@ class Experiment:
 
     def finetuned(self, widths: torch.Tensor, config: TrainConfig) -> nn.Module:
         """The sub-network, calibrated and fine-tuned as ``widthwise.compress`` does it."""
-        small = materialize(self.model, self.graph, self.subnet(widths))
-        batches = self.calibration(seed=config.seed).batches(CALIBRATION_BATCH, device=self.settings.device)
-        adaptive_bn(small, batches)
-        fit(small, self.train, config)
+        small = self.build(self.subnet(widths))
+        adaptive_bn(small, self.calibration(seed=config.seed).batches(CALIBRATION_BATCH, device=search_device()))
+        fit(small, self.data.train, config)
         return small
-
-
-@contextmanager
-def opened(settings: FnnpSettings, console: Console) -> Iterator[Experiment]:
-    """The experiment in its folder, which holds one configuration and goes on where it was cut."""
-    data = load_data(settings.data)
-    digest = sha256(settings.weights.read_bytes()).hexdigest()[:16] if settings.weights else "random"
-    with RunFolder.open(settings.out, {**settings.identity(), "images": sizes_of(data), "weights": digest}) as folder:
-        yield Experiment(settings, data, folder.journal, console)
 
 
 def rates(experiment: Experiment) -> None:
     """Random strategies for each R, and what the uniform strategy reaches."""
     s = experiment.settings
-    experiment.once("uniform", lambda: {"score": experiment.judge(experiment.subnet(experiment.uniform))})
+    experiment.records.once("uniform", lambda: {"score": experiment.judge(experiment.subnet(experiment.uniform))})
     for max_rate in s.max_rates:
         try:
             experiment.random_trials(max_rate, s.strategies)
         except InfeasibleBudget as error:
-            experiment.once(f"infeasible/{max_rate}", partial(dict, reason=str(error)))
+            experiment.records.once(f"infeasible/{max_rate}", partial(dict, reason=str(error)))
 
 
 def evolution(experiment: Experiment) -> None:
@@ -158,11 +130,11 @@ def iterations(experiment: Experiment) -> None:
     """Accuracy of the uniform sub-network against the number of calibration images (the paper's figure 5)."""
     e, s = experiment, experiment.settings
     subnet = e.subnet(e.uniform)
-    e.once("iterations/0/0", partial(_judged, GlobalBN(e.build, e.data.val), subnet))
+    e.records.once("iterations/0/0", partial(_judged, GlobalBN(e.build, e.data.val), subnet))
     for count in s.iteration_images:
         for seed in range(s.iteration_seeds):
             evaluate = AdaptiveBN(e.build, e.calibration(count, seed), e.data.val)
-            e.once(f"iterations/{count}/{seed}", partial(_judged, evaluate, subnet))
+            e.records.once(f"iterations/{count}/{seed}", partial(_judged, evaluate, subnet))
 
 
 def correlation(experiment: Experiment) -> None:
@@ -171,12 +143,12 @@ def correlation(experiment: Experiment) -> None:
     evaluators: dict[str, Evaluator] = {
         "global_bn": GlobalBN(e.build, e.data.val),
         "adaptive_bn": AdaptiveBN(e.build, e.calibration(), e.data.val),
-        "short_training": ShortTraining(e.build, e.train, e.data.val, s.short_training),
+        "short_training": ShortTraining(e.build, e.data.train, e.data.val, s.short_training),
     }
     for name, widths in mixed_strategies(e).items():
         for key, evaluate in evaluators.items():
-            e.once(f"correlation/{name}/{key}", partial(_judged, evaluate, e.subnet(widths)))
-        e.once(f"correlation/{name}/finetuned", partial(_validated, e, widths))
+            e.records.once(f"correlation/{name}/{key}", partial(_judged, evaluate, e.subnet(widths)))
+        e.records.once(f"correlation/{name}/finetuned", partial(_validated, e, widths))
 
 
 def final(experiment: Experiment) -> None:
@@ -189,7 +161,7 @@ def final(experiment: Experiment) -> None:
     networks |= {f"fnnp-{place}": widths for place, widths in enumerate(evolved[: s.finalists], 1)}
     for seed in s.seeds:
         for name, widths in networks.items():
-            e.once(f"final/{seed}/{name}", partial(_tested, e, widths, seed))
+            e.records.once(f"final/{seed}/{name}", partial(_tested, e, widths, seed))
 
 
 PARTS: dict[str, Callable[[Experiment], None]] = {
@@ -221,17 +193,17 @@ def mixed_strategies(experiment: Experiment) -> dict[str, torch.Tensor]:
     return mixed
 
 
-def _judged(evaluate: Evaluator, subnet: Subnet) -> dict[str, Any]:
+def _judged(evaluate: Evaluator, subnet: Subnet) -> Value:
     return {"accuracy": evaluate(subnet)}
 
 
-def _validated(e: Experiment, widths: torch.Tensor) -> dict[str, Any]:
+def _validated(e: Experiment, widths: torch.Tensor) -> Value:
     return {"accuracy": accuracy(e.finetuned(widths, e.settings.finetune), e.data.val)}
 
 
-def _tested(e: Experiment, widths: torch.Tensor, seed: int) -> dict[str, Any]:
+def _tested(e: Experiment, widths: torch.Tensor, seed: int) -> Value:
     """The only look at the test images. FNNP's choice among its finalists is made by validation accuracy alone."""
-    small = e.finetuned(widths, e.settings.final(seed))
+    small = e.finetuned(widths, replace(e.settings.final, seed=seed))
     subnet = e.subnet(widths)
     test = accuracy(small, e.data.test) if e.data.test is not None else None
     macs, params = e.cost.macs(subnet), e.cost.params(subnet)

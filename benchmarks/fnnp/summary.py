@@ -19,8 +19,13 @@ EVALUATORS = ("global_bn", "adaptive_bn", "short_training")
 Events = Sequence[Mapping[str, Any]]
 
 
-def summarise(events: Events) -> dict[str, Any]:
-    """Everything found out so far as JSON data; parts that have not run are empty."""
+def summarise(events: Events, evolution_rate: float) -> dict[str, Any]:
+    """Everything found out so far as JSON data; parts that have not run are empty.
+
+    Args:
+        events: of the journal.
+        evolution_rate: R of `evolution`, and of the random search beside it.
+    """
     results = results_of(events)
     trials: dict[str, list[float]] = defaultdict(list)
     for event in events:
@@ -32,7 +37,11 @@ def summarise(events: Events) -> dict[str, Any]:
     return {
         "uniform": uniform,
         "rates": _rates(trials, results, uniform),
-        "evolution": {"scores": trials["evolution"], "best": list(accumulate(trials["evolution"], max))},
+        "evolution": {
+            "rate": evolution_rate,
+            "scores": trials["evolution"],
+            "best": list(accumulate(trials["evolution"], max)),
+        },
         "iterations": _iterations(results),
         "correlation": _correlation(results),
         "final": _final(results),

@@ -92,7 +92,7 @@ def final_table(summary: Mapping[str, Any]) -> Table:
         each = ", ".join(f"{value:.2%}" for value in row["test"])
         val = f"{fmean(row['val']):.2%}"
         rows.append((row["name"], f"{row['macs'] / 1e6:.1f} M", f"{row['params'] / 1e6:.3f} M", val, test, each))
-    rate = summary["settings"]["evolution_rate"]
+    rate = summary["evolution"]["rate"]
     drawn = next((len(r["scores"]) for r in summary["rates"] if r["max_rate"] == rate), 0)
     note = (
         "`fnnp` is, for each seed, the finalist with the better validation accuracy, out of "

@@ -122,7 +122,7 @@ def _events() -> list[dict[str, object]]:
 
 
 def test_the_summary_of_the_fnnp_experiment() -> None:
-    summary = summarise(_events())
+    summary = summarise(_events(), 0.7)
     assert [row["max_rate"] for row in summary["rates"]] == [0.2, 0.7]
     assert summary["rates"][1]["above_uniform"] == 0.5
     assert summary["evolution"]["best"] == [0.5, 0.5, 0.7]
@@ -136,7 +136,7 @@ def test_the_summary_of_the_fnnp_experiment() -> None:
 
 
 def test_its_tables() -> None:
-    tables = {table.title: table for table in tables_of({**summarise(_events()), "settings": {"evolution_rate": 0.7}})}
+    tables = {table.title: table for table in tables_of(summarise(_events(), 0.7))}
     assert len(tables) == 5
     assert tables["Random rates: the effect of R"].rows[0][1] == "cannot meet the budget"
     assert tables["Evolution"].rows[-1] == ("3", "70.00%")
@@ -147,4 +147,4 @@ def test_its_tables() -> None:
 
 
 def test_a_summary_of_nothing_has_no_tables() -> None:
-    assert tables_of(summarise([])) == []
+    assert tables_of(summarise([], 0.7)) == []
