@@ -11,7 +11,7 @@ from torch import nn
 
 from benchmarks.experiments import Records, Value, fresh_network
 from benchmarks.joint.settings import JointSettings
-from widthwise import Budget, CostModel, Subnet, WidthSpace, accuracy, compress, materialize, trace
+from widthwise import Budget, CostModel, Subnet, WidthSpace, accuracy, compress, load, materialize, trace
 from widthwise.data import ImageData, JoinedSplit
 from widthwise.experiments.compare import seeded
 from widthwise.methods import Method, RunRecord
@@ -75,17 +75,12 @@ class Bench:
 
     def uniform(self, seed: int, epochs: int) -> Value:
         """Uniform width, trained from scratch on all training images."""
-        cost, subnet, small = self._narrow(seed)
-        fresh(small, seed)
-        config = replace(self.settings.scratch, epochs=epochs, seed=seed)
-        checkpoint = self.out / "runs" / f"uniform-{seed}.pt"
-        cut, start = checkpoint.exists(), process_time()
-        fit(small, self.images, config, checkpoint=checkpoint)
+        cut, start = self._uniform_checkpoint(seed).exists(), process_time()
+        small = self.uniform_network(seed, epochs)
         seconds = process_time() - start
-        assert self.data.test is not None
-        test = accuracy(small.to(search_device()), self.data.test)
+        cost, subnet, _ = self._narrow(seed)
         return {
-            "test": test,
+            "test": self.test(small),
             "macs": cost.macs(subnet),
             "params": cost.params(subnet),
             "epochs": epochs,
@@ -94,6 +89,32 @@ class Bench:
             "widths": cost.graph.widths(subnet).tolist(),
             "rounds": [],
         }
+
+    def uniform_network(self, seed: int, epochs: int) -> nn.Module:
+        """It, trained; its checkpoint is read where that has been done."""
+        _, _, small = self._narrow(seed)
+        fresh(small, seed)
+        config = replace(self.settings.scratch, epochs=epochs, seed=seed)
+        fit(small, self.images, config, checkpoint=self._uniform_checkpoint(seed))
+        return small
+
+    def _uniform_checkpoint(self, seed: int) -> Path:
+        return self.out / "runs" / f"uniform-{seed}.pt"
+
+    def delivered(self, name: str, seed: int) -> nn.Module:
+        """The final network of a run."""
+        return load(self.out / "runs" / f"{name}-{seed}", builder=lambda: self.network(seed))
+
+    def longer(self, small: nn.Module, name: str, seed: int) -> Value:
+        """A final network, trained on as all others are."""
+        checkpoint, start = self.out / "runs" / f"longer-{name}-{seed}.pt", process_time()
+        fit(small, self.images, replace(self.settings.longer, seed=seed), checkpoint=checkpoint)
+        return {"after": self.test(small), "seconds": round(process_time() - start, 1)}
+
+    def test(self, small: nn.Module) -> float:
+        """Accuracy on the test images."""
+        assert self.data.test is not None
+        return accuracy(small.to(search_device()), self.data.test)
 
     @cached_property
     def images(self) -> JoinedSplit:

@@ -15,7 +15,7 @@ Arms = Mapping[str, Sequence[Value]]
 
 def checks_of(arms: Arms, results: Mapping[str, Value]) -> list[Check]:
     """The checks of the parts that have results."""
-    return [*_against(arms), *_rounds(arms), *_weights(results), *_share(results)]
+    return [*_against(arms), *_longer(results), *_rounds(arms), *_weights(results), *_share(results)]
 
 
 def _against(arms: Arms) -> list[Check]:
@@ -36,6 +36,20 @@ def _against(arms: Arms) -> list[Check]:
             gaps = [100 * (mine["test"] - theirs["test"]) for mine, theirs in pairs]
             said = f"{fmean(gaps):+.2f} points ({', '.join(f'{gap:+.2f}' for gap in gaps)})"
             checks.append(Check(text, said, low <= fmean(gaps) <= high))
+    return checks
+
+
+def _longer(results: Mapping[str, Value]) -> list[Check]:
+    """The mean gap in points after further training, below the limit."""
+    checks = []
+    for other, limit in (("full, then FNNP", 1.0), ("uniform, same time", 2.0)):
+        seeds = [key.rpartition("/")[2] for key in results if key.startswith("longer/joint/")]
+        pairs = [[results.get(f"longer/{name}/{seed}") for name in ("joint", other)] for seed in seeds]
+        gaps = [100 * (theirs["after"] - mine["after"]) for mine, theirs in pairs if mine and theirs]
+        if gaps:
+            said = f"{fmean(gaps):+.2f} points ({', '.join(f'{gap:+.2f}' for gap in gaps)})"
+            text = f"after further training `{other}` is at most {limit:g} points above joint"
+            checks.append(Check(text, said, fmean(gaps) <= limit))
     return checks
 
 

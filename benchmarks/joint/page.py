@@ -33,7 +33,11 @@ def write(run: Path, docs: Path) -> Path:
     links = write_figures(docs, stem, _figures(arms, results))
     title = f"Joint search-and-training of {config['model']} at {config['budget']:.0%} of the MACs"
     command = "python -m benchmarks.joint all --data ... --settings ... --out ..."
-    tables = [table for table in (_result(arms), _weights(results), _noise(results), _share(results)) if table.rows]
+    tables = [
+        table
+        for table in (_result(arms), _longer(arms, results), _weights(results), _noise(results), _share(results))
+        if table.rows
+    ]
     text = page(title, command, environment, tables, checks_of(arms, results))
     text = "\n\n".join([text.rstrip(), _settings(config), *links]) + "\n"
     return write_page(docs / f"{stem}.md", text)
@@ -42,7 +46,7 @@ def write(run: Path, docs: Path) -> Path:
 def _settings(config: Mapping[str, Any]) -> str:
     joint, rounds = config["joint"], config["joint"]["rounds"]
     trainings = {"coarse": joint["coarse"], "a round's network": rounds["network"], "its weights": rounds["weights"]}
-    trainings |= {name: config[name] for name in ("finetune", "full", "scratch")}
+    trainings |= {name: config[name] for name in ("finetune", "full", "scratch", "longer")}
     policy = f"{rounds['policy_steps']} steps of the policy in each, {rounds['episodes']} episodes per step"
     notes = [
         f"{rounds['rounds']} rounds, noise {rounds['noise']}, lambda {joint['penalty']}; {policy}",
@@ -73,6 +77,20 @@ def _result(arms: Mapping[str, Sequence[Value]]) -> Table:
         "`>=`: a run was cut off and went on, so that some of its time is missing."
     )
     return Table("Result at the budget", columns, tuple(rows), note)
+
+
+def _longer(arms: Mapping[str, Sequence[Value]], results: Results) -> Table:
+    rows = []
+    for name, values in arms.items():
+        before = {value["seed"]: value["test"] for value in values}
+        after = {seed: results[key]["after"] for seed in before if (key := f"longer/{name}/{seed}") in results}
+        if after:
+            each = ", ".join(f"{100 * test:.2f}" for test in after.values())
+            start = 100 * fmean(before[seed] for seed in after)
+            rows.append((name, f"{start:.2f}", f"{100 * fmean(after.values()):.2f}", each))
+    columns = ("run", "test accuracy as above (%)", "after further training (%)", "by seed")
+    note = "The final networks of these seeds, trained on with one schedule for all."
+    return Table("Trained on", columns, tuple(rows), note)
 
 
 def _weights(results: Results) -> Table:

@@ -19,6 +19,9 @@ __all__ = ["PARTS", "UNIFORM"]
 UNIFORM = "uniform, same time"
 """Comes last for each seed, because its time is that of the joint runs so far."""
 
+LONGER = {"joint": "joint", "full, then FNNP": "fnnp"}
+"""Runs whose networks are trained on, and their folders."""
+
 
 def result(bench: Bench) -> None:
     """The method beside its ablations and what one would do instead."""
@@ -30,6 +33,21 @@ def result(bench: Bench) -> None:
     for seed in bench.settings.literal_seeds:
         for name, run in LITERAL.items():
             bench.records.once(f"{name}/{seed}", lambda run=run, seed=seed: run(bench, seed))  # type: ignore[misc]
+
+
+def longer(bench: Bench) -> None:
+    """The final networks of `result`, trained on alike: does a longer training close the gaps between them?"""
+    for seed in bench.settings.longer_seeds:
+        for name, folder in LONGER.items():
+            bench.records.once(
+                f"longer/{name}/{seed}",
+                lambda f=folder, s=seed: bench.longer(bench.delivered(f, s), f, s),  # type: ignore[misc]
+            )
+        epochs = bench.records.results[f"{UNIFORM}/{seed}"]["epochs"]
+        bench.records.once(
+            f"longer/{UNIFORM}/{seed}",
+            lambda s=seed, e=epochs: bench.longer(bench.uniform_network(s, e), "uniform", s),  # type: ignore[misc]
+        )
 
 
 def _epochs(bench: Bench) -> Value:
@@ -89,5 +107,6 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "noise": noise,
     "weights": weights,
     "result": result,
+    "longer": longer,
 }
-"""The short ones first."""
+"""The short ones first; `longer` goes on from the runs of `result`."""

@@ -32,6 +32,10 @@ class JointSettings:
     """The search on it."""
     scratch: TrainConfig
     """Of uniform width; its epochs are as many as take the time of the whole joint run."""
+    longer: TrainConfig
+    """Of `longer`."""
+    longer_seeds: tuple[int, ...] = (0, 1)
+    """Of `longer`: seeds of `result` whose networks are trained on."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of `result`: runs of the method, its ablations, and what one would do instead."""
     literal_seeds: tuple[int, ...] = (0,)
@@ -54,7 +58,15 @@ class JointSettings:
 
     def identity(self) -> dict[str, Any]:
         """What decides a single result, as JSON data; there may be more seeds."""
-        counts = {"seeds", "literal_seeds", "noise_networks", "noise_scales", "weights_seeds", "threads"}
+        counts = {
+            "seeds",
+            "longer_seeds",
+            "literal_seeds",
+            "noise_networks",
+            "noise_scales",
+            "weights_seeds",
+            "threads",
+        }
         return {**identity(self, counts), "joint": plain(self.joint), "fnnp": plain(self.fnnp)}
 
 
@@ -70,6 +82,8 @@ def cpu() -> JointSettings:
         full=TrainConfig(epochs=4, lr=0.1, **fast),
         fnnp=FNNP(candidates=40, finalists=1, validation_images=2000, precision="bf16"),
         scratch=TrainConfig(epochs=1, lr=0.1, **fast),
+        longer=TrainConfig(epochs=5, lr=0.05, **fast),
+        literal_seeds=(),
     )
 
 
@@ -88,6 +102,7 @@ def accelerator() -> JointSettings:
         full=TrainConfig(epochs=200, lr=0.1, **fast),
         fnnp=FNNP(candidates=200, finalists=2),
         scratch=TrainConfig(epochs=1, lr=0.1, **fast),
+        longer=TrainConfig(epochs=100, lr=0.05, **fast),
     )
 
 
@@ -102,6 +117,8 @@ def tiny() -> JointSettings:
         full=brief,
         fnnp=FNNP(candidates=3, finalists=1, calibration_images=64, validation_images=64),
         scratch=brief,
+        longer=brief,
+        longer_seeds=(0,),
         seeds=(0, 1),
         noise_networks=("digits_net",),
         noise_scales=(0.0, 1.0),

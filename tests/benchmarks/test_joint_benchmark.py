@@ -26,7 +26,13 @@ def test_every_result_is_on_the_page_and_none_is_computed_twice(run: Path) -> No
     page = (run / "docs" / "joint_digits_net.md").read_text(encoding="utf-8")
     for name in (*ARMS, *LITERAL, UNIFORM):
         assert f"| {name} |" in page
-    for title in ("Filter weights by placement", "What noise leaves", "Time outside", "Predicted before the run"):
+    for title in (
+        "Trained on",
+        "Filter weights by placement",
+        "What noise leaves",
+        "Time outside",
+        "Predicted before the run",
+    ):
         assert title in page
     figures = {p.stem for p in (run / "docs" / "figures").iterdir()}
     assert figures == {f"joint_digits_net_{name}" for name in ("result", "rounds", "weights")}
