@@ -83,6 +83,7 @@ def cpu() -> JointSettings:
         fnnp=FNNP(candidates=40, finalists=1, validation_images=2000, precision="bf16"),
         scratch=TrainConfig(epochs=1, lr=0.1, **fast),
         longer=TrainConfig(epochs=5, lr=0.05, **fast),
+        longer_seeds=(0,),
         literal_seeds=(),
     )
 
