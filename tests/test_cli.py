@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import widthwise
 from widthwise.cli import main
 from widthwise.errors import ConfigError
 
@@ -22,6 +23,13 @@ def test_prune_then_evaluate(tmp_path, capsys):
     again = capsys.readouterr().out
     row = next(line for line in printed.splitlines() if "test accuracy" in line)
     assert row in again.splitlines()
+
+
+def test_it_tells_its_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert widthwise.__version__ in capsys.readouterr().out
 
 
 def test_settings_from_a_file_and_printed(tmp_path, capsys):

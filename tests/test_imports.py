@@ -1,6 +1,8 @@
 """Imports point one way, and stand at the top of the file."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,6 +104,13 @@ def test_imports_point_one_way(path: Path) -> None:
 def test_searchers_do_not_know_the_division_over_stages(path: Path) -> None:
     names = imported(ast.parse(path.read_text()))
     assert [name for name in names if name == "search" or name.startswith("search.division")] == []
+
+
+def test_what_takes_seconds_to_import_waits_until_it_is_needed() -> None:
+    slow = ["torchvision", "timm", "sklearn", "scipy.stats", "matplotlib", "ray", "torch._dynamo"]
+    code = f"import sys, widthwise; print([name for name in {slow} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]", "import it in the function that needs it"
 
 
 def test_only_the_root_may_import_everything() -> None:

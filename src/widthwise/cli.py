@@ -8,6 +8,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     logging.getLogger("accelerate").setLevel(logging.ERROR)
     commands = {name: _command(name) for name in COMMANDS}
-    parser = ArgumentParser(prog="widthwise", description="Finds how wide each layer of a network needs to be.")
+    about = "Finds how wide each layer of a network needs to be."
+    parser = ArgumentParser(prog="widthwise", description=about, version=metadata.version("widthwise"))
     subcommands = parser.add_subcommands()
     for name, part in commands.items():
         subcommands.add_subcommand(name, part, help=part.description)

@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
-from torchvision.transforms import v2
 
 from widthwise.data.config import DataConfig
 from widthwise.data.images import Part, PartDataset, decode_small
@@ -88,6 +87,8 @@ def photo_transforms(size: int, normalise: Normalisation, *, flip: bool) -> tupl
     Training: random resized crop, and flip. Evaluation: the shorter side to size * 256 / 224, and centre
     crop.
     """
+    from torchvision.transforms import v2
+
     mean, std = list(normalise.mean), list(normalise.std)
     end = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std), v2.ToPureTensor()]
     mirror = [v2.RandomHorizontalFlip()] if flip else []

@@ -9,7 +9,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
 from widthwise.data.images import ImageFiles, ImageRows, Part
 from widthwise.data.splits import as_labels
@@ -61,6 +60,8 @@ def _what(path: Path) -> str:
 
 
 def _folder_part(folder: Path, classes: tuple[str, ...]) -> Part:
+    from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
+
     unknown = sorted(set(_children(folder)) - set(classes))
     if unknown:
         raise UnreadableData(

@@ -1,5 +1,6 @@
 """Images that are read when they are needed: a map-style Dataset behind torch's DataLoader."""
 
+import sys
 from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,7 +12,6 @@ from jaxtyping import Float32, Int64
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
-from torchvision.datasets import CIFAR10, CIFAR100, MNIST, DatasetFolder, FashionMNIST, ImageFolder
 
 from widthwise.data.order import EpochPlan, plan_epoch, seeded, stratified
 from widthwise.data.pixels import Normalisation, to_float
@@ -22,7 +22,8 @@ from widthwise.errors import DataError, EmptyData, UnreadableData
 Prepare = Callable[[Any], Tensor]
 """From what a Dataset yields as its image to float32 [C, H, W], ready for the network."""
 
-_WITH_TARGETS = (CIFAR10, CIFAR100, MNIST, FashionMNIST, ImageFolder, DatasetFolder)
+_WITH_TARGETS = ("CIFAR10", "CIFAR100", "MNIST", "FashionMNIST", "ImageFolder", "DatasetFolder")
+"""Of torchvision."""
 
 
 class Examples:
@@ -71,8 +72,10 @@ class Examples:
 def _known_labels(dataset: Dataset[Any]) -> Tensor | None:
     if type(dataset) is TensorDataset and len(dataset.tensors) > 1:
         return dataset.tensors[1]
-    # Exact types: a subclass may yield something else than its `targets` say.
-    if type(dataset) in _WITH_TARGETS and vars(dataset)["target_transform"] is None:
+    # Exact types: a subclass may yield something else than its `targets` say. There is none where nobody has imported
+    # torchvision.
+    known = [getattr(sys.modules.get("torchvision.datasets"), name, None) for name in _WITH_TARGETS]
+    if type(dataset) in known and vars(dataset)["target_transform"] is None:
         return torch.as_tensor(vars(dataset)["targets"])
     return None
 

@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader, Dataset
-from torchvision.datasets import CIFAR10, CIFAR100
 
 from widthwise.data.assemble import Pixels, from_encoded, from_pixels, from_python
 from widthwise.data.config import DEFAULT_ROOT, DataConfig
@@ -23,6 +21,8 @@ DataSource = str | Path | Dataset[Any] | DataLoader[Any] | tuple[Any, ...] | dic
 
 def digits(_path: str, config: DataConfig) -> ImageData:
     """1797 grey images of 8x8 pixels, inside scikit-learn. A fifth, always the same, is the test part."""
+    from sklearn.datasets import load_digits
+
     bunch = load_digits()
     # Ink 0..16 spread over 0..255, so that all small images are held alike.
     images = torch.from_numpy(bunch.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)
@@ -36,12 +36,12 @@ def digits(_path: str, config: DataConfig) -> ImageData:
 
 def cifar10(_path: str, config: DataConfig) -> ImageData:
     """CIFAR-10: 50,000 and 10,000 colour images of 32x32 pixels, downloaded into the root on first use."""
-    return _cifar(CIFAR10, "cifar10", config)
+    return _cifar("cifar10", config)
 
 
 def cifar100(_path: str, config: DataConfig) -> ImageData:
     """CIFAR-100, as CIFAR-10 with 100 classes."""
-    return _cifar(CIFAR100, "cifar100", config)
+    return _cifar("cifar100", config)
 
 
 def folder(path: str, config: DataConfig) -> ImageData:
@@ -150,7 +150,10 @@ def _form(source: str) -> tuple[str, str]:
     )
 
 
-def _cifar(kind: type[CIFAR10], name: str, config: DataConfig) -> ImageData:
+def _cifar(name: str, config: DataConfig) -> ImageData:
+    from torchvision.datasets import CIFAR10, CIFAR100
+
+    kind = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
     root = Path(config.root).expanduser()
     try:
         sources = {part: kind(root, train=part == "train", download=True) for part in ("train", "test")}
@@ -164,6 +167,6 @@ def _cifar(kind: type[CIFAR10], name: str, config: DataConfig) -> ImageData:
     return from_pixels(name, parts, tuple(sources["train"].classes), config)
 
 
-def _cifar_pixels(source: CIFAR10) -> Pixels:
+def _cifar_pixels(source: Any) -> Pixels:
     images = torch.from_numpy(source.data).permute(0, 3, 1, 2).contiguous()
     return images, torch.tensor(source.targets)

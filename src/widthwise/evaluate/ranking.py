@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import scipy.stats
+import scipy  # its parts are imported when they are used first
 from jaxtyping import Float
 
 from widthwise.errors import ConfigError

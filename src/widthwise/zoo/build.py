@@ -17,9 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import timm
 from torch import nn
-from torchvision.models import get_model_builder, get_model_weights, list_models
 
 from widthwise.errors import ConfigError, CorruptRun, ModelError, UnknownModel, WidthwiseError
 from widthwise.zoo.digits import digits_net
@@ -214,18 +212,21 @@ def _builder(spec: str) -> Callable[..., nn.Module]:
     kind, name = _kind(spec), spec.partition(":")[2]
     if kind == "own":
         return import_builder(spec, _FORMS)
-    if kind == "torchvision":
-        if name not in list_models():
-            raise _unknown(spec, (f"torchvision:{known}" for known in list_models()))
-        builder: Callable[..., nn.Module] = get_model_builder(name)
-        return builder
     if kind == "timm":
+        import timm
+
         if not timm.is_model(name):
             raise _unknown(spec, (f"timm:{known}" for known in timm.list_models()))
         return partial(timm.create_model, name)
-    if spec not in MODELS:
-        raise _unknown(spec, [*MODELS, *(f"torchvision:{known}" for known in list_models())])
-    return MODELS[spec]
+    if spec in MODELS:
+        return MODELS[spec]
+    from torchvision.models import get_model_builder, list_models
+
+    torchvisions = [f"torchvision:{known}" for known in list_models()]
+    if spec not in torchvisions:
+        raise _unknown(spec, [*([] if kind == "torchvision" else MODELS), *torchvisions])
+    builder: Callable[..., nn.Module] = get_model_builder(name)
+    return builder
 
 
 def _unknown(spec: str, known: Iterable[str]) -> UnknownModel:
@@ -262,6 +263,8 @@ def _build_pretrained(record: ModelSpec, tag: str) -> nn.Module:
 
 
 def _torchvision_weights(record: ModelSpec, tag: str) -> Any:
+    from torchvision.models import get_model_weights
+
     members = get_model_weights(record.spec.partition(":")[2]).__members__
     found = members.get("DEFAULT" if tag.upper() == "DEFAULT" else tag)
     if found is None:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its parts are imported when they are used first
 from jaxtyping import Float64, Int64
-from scipy.optimize import linprog
 
 from widthwise.search.division.arcs import Arcs
 
@@ -102,7 +102,9 @@ def _next_prices(
     metrics = excess.shape[1]
     rows = np.concatenate([np.ones((len(planes), 1)), -excess], 1)
     bounds = [(None, None)] + [(0.0, box)] * metrics
-    found = linprog([-1.0] + [0.0] * metrics, rows, [plane[0] for plane in planes], bounds=bounds, method="highs")
+    found = scipy.optimize.linprog(
+        [-1.0] + [0.0] * metrics, rows, [plane[0] for plane in planes], bounds=bounds, method="highs"
+    )
     if found.x is None:  # pragma: no cover - the programme has a solution; numbers may spoil it
         return np.zeros(metrics), -np.inf
     return np.maximum(found.x[1:], 0.0), float(found.x[0])
