@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from benchmarks.experiments import results_of
 from benchmarks.joint.checks import checks_of
@@ -168,9 +169,17 @@ def _figures(arms: Mapping[str, Sequence[Value]], results: Results) -> dict[str,
 def _rounds(runs: Sequence[Value], axes: Sequence[Axes]) -> None:
     for value, colour in zip(runs, INK, strict=False):
         numbers = range(1, len(value["rounds"]) + 1)
-        axes[0].plot(numbers, [100 * r["accuracy"] for r in value["rounds"]], "o-", ms=3, color=colour)
+        axes[0].plot(
+            numbers,
+            [100 * r["accuracy"] for r in value["rounds"]],
+            "o-",
+            ms=3,
+            color=colour,
+            label=f"seed {value['seed']}",
+        )
         axes[1].plot(numbers, [fmean(r["thresholds"]) for r in value["rounds"]], "o-", ms=3, color=colour)
     axes[0].set_ylabel("accuracy of the sampled network (%)", fontsize=8)
+    axes[0].legend(fontsize=8)
     axes[1].set_ylabel("mean threshold", fontsize=8)
     _small(axes, "round")
 
@@ -190,3 +199,4 @@ def _small(axes: Sequence[Axes], along: str) -> None:
     for panel in axes:
         panel.set_xlabel(along, fontsize=8)
         panel.tick_params(labelsize=8)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
