@@ -234,7 +234,8 @@ def _unknown(spec: str, known: Iterable[str]) -> UnknownModel:
     # Someone who writes 'resnet18' or 'ResNet-56' means a name that differs by prefix or punctuation.
     plain = {name.rpartition(":")[2]: full for name, full in names.items()}
     wanted = spec.lower()
-    close = [names[match] for match in get_close_matches(wanted, names, n=5, cutoff=0.7)]
+    close = [plain[wanted]] if wanted in plain else []
+    close += [names[match] for match in get_close_matches(wanted, names, n=5, cutoff=0.7)]
     close += [plain[match] for match in get_close_matches(wanted.replace("-", ""), plain, n=3, cutoff=0.7)]
     hint = f"; did you mean {', '.join(dict.fromkeys(close))}?" if close else ""
     return UnknownModel(f"{_FORMS}; but got {spec!r}{hint}")
