@@ -1,6 +1,5 @@
 """Images that are read when they are needed: a map-style Dataset behind torch's DataLoader."""
 
-import sys
 from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -72,10 +71,11 @@ class Examples:
 def _known_labels(dataset: Dataset[Any]) -> Tensor | None:
     if type(dataset) is TensorDataset and len(dataset.tensors) > 1:
         return dataset.tensors[1]
-    # Exact types: a subclass may yield something else than its `targets` say. There is none where nobody has imported
-    # torchvision.
-    known = [getattr(sys.modules.get("torchvision.datasets"), name, None) for name in _WITH_TARGETS]
-    if type(dataset) in known and vars(dataset)["target_transform"] is None:
+    # By name, so that torchvision need not be imported, and only torchvision's own: a subclass may yield something else
+    # than its `targets` say.
+    kind = type(dataset)
+    known = kind.__module__.startswith("torchvision.datasets.") and kind.__name__ in _WITH_TARGETS
+    if known and vars(dataset)["target_transform"] is None:
         return torch.as_tensor(vars(dataset)["targets"])
     return None
 

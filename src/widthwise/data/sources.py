@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -14,6 +14,9 @@ from widthwise.data.files import image_folder, parquet, parquet_paths
 from widthwise.data.order import hold_out
 from widthwise.data.splits import ImageData, numbered
 from widthwise.errors import DataError, UnreadableData
+
+if TYPE_CHECKING:
+    from torchvision.datasets import CIFAR10
 
 DataSource = str | Path | Dataset[Any] | DataLoader[Any] | tuple[Any, ...] | dict[str, Any] | ImageData
 """What `load_data` takes."""
@@ -36,12 +39,16 @@ def digits(_path: str, config: DataConfig) -> ImageData:
 
 def cifar10(_path: str, config: DataConfig) -> ImageData:
     """CIFAR-10: 50,000 and 10,000 colour images of 32x32 pixels, downloaded into the root on first use."""
-    return _cifar("cifar10", config)
+    from torchvision.datasets import CIFAR10
+
+    return _cifar(CIFAR10, "cifar10", config)
 
 
 def cifar100(_path: str, config: DataConfig) -> ImageData:
     """CIFAR-100, as CIFAR-10 with 100 classes."""
-    return _cifar("cifar100", config)
+    from torchvision.datasets import CIFAR100
+
+    return _cifar(CIFAR100, "cifar100", config)
 
 
 def folder(path: str, config: DataConfig) -> ImageData:
@@ -150,10 +157,7 @@ def _form(source: str) -> tuple[str, str]:
     )
 
 
-def _cifar(name: str, config: DataConfig) -> ImageData:
-    from torchvision.datasets import CIFAR10, CIFAR100
-
-    kind = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
+def _cifar(kind: "type[CIFAR10]", name: str, config: DataConfig) -> ImageData:
     root = Path(config.root).expanduser()
     try:
         sources = {part: kind(root, train=part == "train", download=True) for part in ("train", "test")}
@@ -163,10 +167,8 @@ def _cifar(name: str, config: DataConfig) -> ImageData:
             f"{kind.filename} from {kind.url} on a machine with access and put it there (it is unpacked "
             "for you)"
         ) from error
-    parts = {part: _cifar_pixels(source) for part, source in sources.items()}
+    parts: dict[str, Pixels] = {
+        part: (torch.from_numpy(source.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(source.targets))
+        for part, source in sources.items()
+    }
     return from_pixels(name, parts, tuple(sources["train"].classes), config)
-
-
-def _cifar_pixels(source: Any) -> Pixels:
-    images = torch.from_numpy(source.data).permute(0, 3, 1, 2).contiguous()
-    return images, torch.tensor(source.targets)
