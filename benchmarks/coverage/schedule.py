@@ -1,6 +1,5 @@
 """Everything that is still to be measured, several networks at once; each result goes into the journal."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from benchmarks.coverage.processes import run
 from benchmarks.coverage.registry import Entry
 from benchmarks.coverage.settings import CoverageConfig, Tool, minutes_of
 from benchmarks.processes import ROOT, Limits
+from widthwise.digest import digest
 from widthwise.runs import Journal
 
 __all__ = ["Task", "latest", "measure_all", "tasks_of", "versions_of"]
@@ -173,9 +173,6 @@ def _version(package: str) -> str:
 
 def _digest(names: Iterable[str]) -> str:
     """Of the Python files, in this order."""
-    digest = hashlib.sha256()
-    for name in names:
-        path = ROOT / name
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]
+    paths = [ROOT / name for name in names]
+    files = [file for path in paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
+    return digest(*(file.read_bytes() for file in files))[:12]

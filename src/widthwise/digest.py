@@ -1,11 +1,12 @@
 """Short digests, by which runs and checkpoints know what they belong to."""
 
 import hashlib
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
-__all__ = ["digest"]
+__all__ = ["digest", "named"]
 
 
 def digest(*facts: object) -> str:
@@ -14,6 +15,13 @@ def digest(*facts: object) -> str:
     for fact in facts:
         found.update(_bytes(fact))
     return found.hexdigest()[:16]
+
+
+def named(tensors: Mapping[str, Tensor]) -> Iterator[bytes | Tensor]:
+    """Names and tensors in turn, as facts of a digest."""
+    for name, tensor in tensors.items():
+        yield name.encode()
+        yield tensor
 
 
 def _bytes(fact: object) -> bytes:

@@ -13,7 +13,7 @@ from torch import nn
 from widthwise.channels import ChannelGraph, Subnet
 from widthwise.cost import Budget, CostModel, Limits
 from widthwise.data import DataSource, ImageData, Split, at_most, load_data
-from widthwise.digest import digest
+from widthwise.digest import digest, named
 from widthwise.errors import InvalidBudget, NothingToPrune
 from widthwise.evaluate import accuracy, adaptive_bn, latencies
 from widthwise.evaluate.modes import evaluating, logits_of, placement
@@ -182,11 +182,10 @@ def _check_outputs(model: nn.Module, images: ImageData) -> None:
 
 def describe(model: nn.Module, images: ImageData, **settings: Any) -> dict[str, Any]:
     """Everything that decides the outcome of a run, as JSON data."""
-    weights = (fact for name, tensor in tensors_of(model).items() for fact in (name.encode(), tensor))
     parts = {"train": images.train, "val": images.val, "test": images.test}
     splits = {name: [len(split), split.fingerprint] for name, split in parts.items() if split is not None}
     return {
-        "model": {"class": type(model).__qualname__, "weights": digest(*weights)},
+        "model": {"class": type(model).__qualname__, "weights": digest(*named(tensors_of(model)))},
         "data": {"name": images.name, "shape": list(images.input_shape), "classes": images.num_classes, **splits},
         **{name: plain(value) for name, value in settings.items()},
     }

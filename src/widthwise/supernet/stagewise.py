@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from widthwise.channels import Subnet
-from widthwise.digest import digest
+from widthwise.digest import digest, named
 from widthwise.errors import ConfigError
 from widthwise.stages import Stages
 from widthwise.subnet import SuperNet
@@ -72,8 +72,7 @@ class Teacher:
     def fingerprint(self) -> str:
         """A short digest of its weights and buffers, and of the stages that are looked at."""
         stages = json.dumps([type(self.model).__name__, self.stages.names, self._found])
-        weights = (fact for name, tensor in self.model.state_dict().items() for fact in (name.encode(), tensor))
-        return digest(stages.encode(), *weights)
+        return digest(stages.encode(), *named(self.model.state_dict()))
 
     @torch.no_grad()
     def targets(self, images: Tensor) -> list[Tensor]:
