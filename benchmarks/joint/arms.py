@@ -75,10 +75,10 @@ class Bench:
 
     def uniform(self, seed: int, epochs: int) -> Value:
         """Uniform width, trained from scratch on all training images."""
+        cost, subnet, small = self._narrow(seed)
         cut, start = self._uniform_checkpoint(seed).exists(), process_time()
-        small = self.uniform_network(seed, epochs)
+        self._train_uniform(small, seed, epochs)
         seconds = process_time() - start
-        cost, subnet, _ = self._narrow(seed)
         return {
             "test": self.test(small),
             "macs": cost.macs(subnet),
@@ -93,10 +93,13 @@ class Bench:
     def uniform_network(self, seed: int, epochs: int) -> nn.Module:
         """It, trained; its checkpoint is read where that has been done."""
         _, _, small = self._narrow(seed)
+        self._train_uniform(small, seed, epochs)
+        return small
+
+    def _train_uniform(self, small: nn.Module, seed: int, epochs: int) -> None:
         fresh(small, seed)
         config = replace(self.settings.scratch, epochs=epochs, seed=seed)
         fit(small, self.images, config, checkpoint=self._uniform_checkpoint(seed))
-        return small
 
     def _uniform_checkpoint(self, seed: int) -> Path:
         return self.out / "runs" / f"uniform-{seed}.pt"

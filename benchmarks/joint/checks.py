@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from benchmarks.joint.parts import UNIFORM
 from benchmarks.joint.weights import VARIANTS
 from benchmarks.report import Check
 
@@ -42,7 +43,7 @@ def _against(arms: Arms) -> list[Check]:
 def _longer(results: Mapping[str, Value]) -> list[Check]:
     """The mean gap in points after further training, below the limit."""
     checks = []
-    for other, limit in (("full, then FNNP", 1.0), ("uniform, same time", 2.0)):
+    for other, limit in (("full, then FNNP", 1.0), (UNIFORM, 2.0)):
         seeds = [key.rpartition("/")[2] for key in results if key.startswith("longer/joint/")]
         pairs = [[results.get(f"longer/{name}/{seed}") for name in ("joint", other)] for seed in seeds]
         gaps = [100 * (theirs["after"] - mine["after"]) for mine, theirs in pairs if mine and theirs]
