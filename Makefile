@@ -40,24 +40,13 @@ bench: $(STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,peers]'
 	$(BIN)/python -m benchmarks
 
-# make bench-fnnp DATA=parquet:DIR WEIGHTS=FILE; hours, see docs/fnnp.md. Killed, the same command goes on.
+# make bench-METHOD DATA=parquet:DIR [WEIGHTS=FILE]; hours, see docs/METHOD.md. Killed, the same command goes on.
 PART     ?= all
 SETTINGS ?= cpu
 DATA     ?= cifar10
-bench-fnnp: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.fnnp $(PART) --data $(DATA) --weights $(WEIGHTS) --settings $(SETTINGS) --docs docs
-
-# make bench-stagewise DATA=parquet:DIR; hours, see docs/stagewise.md. Killed, the same command goes on.
-bench-stagewise: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.stagewise $(PART) --data $(DATA) --settings $(SETTINGS) --docs docs
-
-# make bench-joint DATA=parquet:DIR; hours, see docs/joint.md. Killed, the same command goes on.
-bench-joint: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.joint $(PART) --data $(DATA) --settings $(SETTINGS) --docs docs
-
-# make bench-exploration DATA=parquet:DIR WEIGHTS=FILE; hours, see docs/exploration.md. Killed, the same command goes on.
-bench-exploration: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.exploration $(PART) --data $(DATA) --weights $(WEIGHTS) --settings $(SETTINGS) --docs docs
+GIVEN     = --data $(DATA) $(if $(WEIGHTS),--weights $(WEIGHTS)) --settings $(SETTINGS)
+bench-fnnp bench-stagewise bench-joint bench-exploration: bench-%: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.$* $(PART) $(GIVEN) --docs docs
 
 # make bench-peers DATA=parquet:DIR WEIGHTS=FILE [MODEL=resnet56]; hours, see docs/peers.md. Killed, the same command goes
 # on. Every tool has an environment of its own; the page is that of all runs with these settings.
@@ -69,8 +58,8 @@ $(PEERS)/%/.installed: benchmarks/peers/environments/%.txt pyproject.toml constr
 	touch $@
 
 bench-peers: $(STAMP) $(PEER_STAMPS)
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.peers run --data $(DATA) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
-		--settings $(SETTINGS) $(if $(MODEL),--model $(MODEL)) --python torch_pruning=$(PEERS)/torch_pruning/bin/python \
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.peers run $(GIVEN) \
+		$(if $(MODEL),--model $(MODEL)) --python torch_pruning=$(PEERS)/torch_pruning/bin/python \
 		fastnas=$(PEERS)/modelopt/bin/python widthwise=$(PEERS)/widthwise/bin/python none=$(PEERS)/widthwise/bin/python
 	$(BIN)/python -m benchmarks.peers page --runs runs/peers_*_$(SETTINGS) --docs docs
 
