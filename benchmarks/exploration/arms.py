@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.experiments import Records, Value, fresh_network
 from benchmarks.exploration.settings import ExplorationBenchSettings
@@ -28,12 +28,12 @@ from widthwise.data import ImageData, at_most
 from widthwise.exploration import SampleLosses, batches_per_epoch
 from widthwise.methods import Exploration, Method, Task, Trainer
 from widthwise.methods.evaluators import CALIBRATION_BATCH, search_device
-from widthwise.runs import Journal
+from widthwise.runs import Journal, read_events
 from widthwise.search import RandomRates, SilentSearchReporter, uniform_widths
 from widthwise.train import fit
 from widthwise.zoo import load_weights
 
-__all__ = ["ABLATIONS", "ARMS", "Bench"]
+__all__ = ["ABLATIONS", "ARMS", "Arm", "Bench"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ class Bench:
     def found(self, name: str, budget: float, seed: int, search: Callable[[Task], Subnet]) -> Value:
         """The choice of a search, its time, and its accuracy before fine-tuning."""
         start = perf_counter()
-        with Journal.open(self.out / "searches" / f"{name}-{budget}-{seed}.jsonl".replace(" ", "_")) as log:
+        with Journal.open(self._log(name, budget, seed)) as log:
             task = self.task(budget, log)
             subnet = search(task)
             records = [event["record"] for event in log.events if event.get("event") == "probabilities"]
@@ -103,6 +103,15 @@ class Bench:
         assert self.data.test is not None
         return {"test": accuracy(small.to(search_device()), self.data.test)}
 
+    def probabilities(self, name: str, budget: float, seed: int) -> Tensor:
+        """What a search ended with, float [channels]."""
+        path = self._log(name, budget, seed)
+        *_, last = (event["p"] for event in read_events(path) if event["event"] == "probabilities")
+        return torch.tensor(last)
+
+    def _log(self, name: str, budget: float, seed: int) -> Path:
+        return self.out / "searches" / f"{name}-{budget}-{seed}.jsonl".replace(" ", "_")
+
     def subnet(self, kept: list[int]) -> Subnet:
         """From the channels of a record."""
         keep = torch.zeros(self.graph.num_channels, dtype=torch.bool)
@@ -110,7 +119,11 @@ class Bench:
         return Subnet(keep)
 
 
-def _by(method: Callable[[Bench], Method]) -> Callable[[Bench, int], Callable[[Task], Subnet]]:
+Arm = Callable[[Bench, int], Callable[[Task], Subnet]]
+"""From the seed to a way to choose."""
+
+
+def _by(method: Callable[[Bench], Method]) -> Arm:
     def with_seed(bench: Bench, seed: int) -> Callable[[Task], Subnet]:
         seeded: Any = replace(method(bench), seed=seed)  # type: ignore[type-var]
         return lambda task: seeded.search(task).finalists[0]  # type: ignore[no-any-return]
@@ -149,7 +162,7 @@ def _random(bench: Bench, seed: int) -> Callable[[Task], Subnet]:
     return search
 
 
-def _method(**changes: Any) -> Callable[[Bench, int], Callable[[Task], Subnet]]:
+def _method(**changes: Any) -> Arm:
     def changed(bench: Bench) -> Exploration:
         base = bench.settings.method
         own = {field.name: changes[field.name] for field in fields(base) if field.name in changes}
@@ -171,7 +184,7 @@ def _as_many(bench: Bench, seed: int) -> Callable[[Task], Subnet]:
     return _method(resamplings=0, samples=sets * inner.samples, decay=inner.decay**inner.resamplings)(bench, seed)
 
 
-ARMS: Mapping[str, Callable[[Bench, int], Callable[[Task], Subnet]]] = {
+ARMS: Mapping[str, Arm] = {
     "exploration": _method(),
     "random search": _random,
     "FNNP": _by(lambda bench: bench.settings.fnnp),
@@ -179,7 +192,7 @@ ARMS: Mapping[str, Callable[[Bench, int], Callable[[Task], Subnet]]] = {
 }
 """By the name that the page shows."""
 
-ABLATIONS: Mapping[str, Callable[[Bench, int], Callable[[Task], Subnet]]] = {
+ABLATIONS: Mapping[str, Arm] = {
     "start, no search": _start,
     "no exploration": _method(resamplings=0),
     "no exploration, as many samples": _as_many,

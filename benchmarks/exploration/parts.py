@@ -3,12 +3,17 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from torch import Tensor
+
 from benchmarks.clock import PassClock
 from benchmarks.experiments import Value
-from benchmarks.exploration.arms import ABLATIONS, ARMS, Bench
+from benchmarks.exploration.arms import ABLATIONS, ARMS, Arm, Bench
 from widthwise.runs import Journal
 
-__all__ = ["PARTS"]
+__all__ = ["PARTS", "SWAPS"]
+
+SWAPS = ("exploration's widths, L1's channels", "FNNP's widths, exploration's channels")
+"""Runs that take the widths of one choice and the channels of another."""
 
 
 def result(bench: Bench) -> None:
@@ -25,7 +30,29 @@ def ablation(bench: Bench) -> None:
         _chosen(bench, ABLATIONS, bench.settings.budgets[0], seed)
 
 
-def _chosen(bench: Bench, arms: Mapping[str, Callable], budget: float, seed: int) -> None:  # type: ignore[type-arg]
+def swapped(bench: Bench) -> None:
+    """Its widths with L1's channels, and FNNP's widths with its channels: do widths or channels make the difference?
+
+    Needs the results and the logs of `result`.
+    """
+    budget = bench.settings.budgets[0]
+    for seed in bench.settings.seeds:
+        mine, theirs = (
+            bench.graph.widths(bench.subnet(bench.records.results[f"found/{name}/{budget}/{seed}"]["kept"]))
+            for name in ("exploration", "FNNP")
+        )
+        arms = (
+            _top(bench.graph.importance("l1"), mine),
+            _top(bench.probabilities("exploration", budget, seed), theirs),
+        )
+        _chosen(bench, dict(zip(SWAPS, arms, strict=True)), budget, seed)
+
+
+def _top(scores: Tensor, widths: Tensor) -> Arm:
+    return lambda _bench, _seed: lambda task: task.graph.top(scores, widths)
+
+
+def _chosen(bench: Bench, arms: Mapping[str, Arm], budget: float, seed: int) -> None:
     for name, arm in arms.items():
         key = f"{name}/{budget}/{seed}"
         found = bench.records.once(
@@ -54,5 +81,5 @@ def cost(bench: Bench) -> None:
     bench.records.once("cost", measured)
 
 
-PARTS: dict[str, Callable[[Bench], None]] = {"cost": cost, "result": result, "ablation": ablation}
+PARTS: dict[str, Callable[[Bench], None]] = {"cost": cost, "result": result, "swapped": swapped, "ablation": ablation}
 """In the order of what they are worth."""
