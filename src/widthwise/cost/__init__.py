@@ -2,5 +2,6 @@
 
 from widthwise.cost.analytic import CostModel
 from widthwise.cost.budget import Budget, Limits
+from widthwise.cost.latency import Latency
 
-__all__ = ["Budget", "CostModel", "Limits"]
+__all__ = ["Budget", "CostModel", "Latency", "Limits"]

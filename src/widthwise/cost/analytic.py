@@ -1,4 +1,4 @@
-"""Cost as arithmetic on widths: multiply-adds and parameters of any number of sub-networks, without running one."""
+"""Cost as arithmetic on widths: multiply-adds, parameters and latency of many sub-networks, without running one."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from widthwise.channels.graph import ChannelGraph
 from widthwise.channels.subnet import Subnet
+from widthwise.cost.latency import Latency
 from widthwise.errors import SubnetMismatch
 
 __all__ = ["CostModel"]
@@ -96,12 +97,13 @@ class _Compiled:
 
 
 class CostModel:
-    """Multiply-adds and parameters of the sub-networks of a graph, or of a part of each of them.
+    """Multiply-adds, parameters and latency of the sub-networks of a graph, or of a part of each of them.
 
     ``macs`` counts the multiply-adds of convolutions, linear layers and matrix products of one forward pass on the
     example inputs of the trace (what ``torch.utils.flop_counter`` counts, halved, and what it leaves out: products
-    with a vector and deformable convolutions); ``params`` counts all parameters. Both take a :class:`Subnet` (and
-    return an int) or widths ``[population, groups]`` (and return int64 ``[population]``).
+    with a vector and deformable convolutions); ``params`` counts all parameters; ``latency`` is what a forward pass is
+    predicted to take, in picoseconds, if measured times are given. They take a :class:`Subnet` (and return an int) or
+    widths ``[population, groups]`` (and return int64 ``[population]``).
 
     Args:
         graph: the network.
@@ -109,10 +111,13 @@ class CostModel:
             path). An operation belongs to the module that runs it, a parameter to the module that owns it. So the
             costs of the parts add up to the cost of the whole, exactly, where each path is accepted by one part.
             All of them count if not given.
+        latency: what the modules take, from :func:`widthwise.measure_latency`.
     """
 
-    def __init__(self, graph: ChannelGraph, modules: Callable[[str], bool] | None = None) -> None:
-        self.graph = graph
+    def __init__(
+        self, graph: ChannelGraph, modules: Callable[[str], bool] | None = None, *, latency: Latency | None = None
+    ) -> None:
+        self.graph, self.timed = graph, latency
         self.layers = tuple(layer for layer in graph.layers if modules is None or modules(layer.module))
         """The operations that are counted."""
         owned = [(name, parameter, name.rpartition(".")[0]) for name, parameter in graph.model.named_parameters()]
@@ -125,10 +130,20 @@ class CostModel:
             macs.add(layer.constant, layer.fixed, layer.per_channel)
         for name, parameter, _ in owned:
             params.add(*_numel(graph, name, parameter, widths))
-        self.groups = tuple(sorted(macs.groups() | params.groups()))
+        forms = {"macs": macs, "params": params}
+        if latency is not None:
+            forms["latency"] = _Form(len(widths))
+            for path, picoseconds, term in latency.terms(graph):
+                if modules is None or modules(path):
+                    forms["latency"].add(picoseconds, *term)
+        self.groups = tuple(sorted(set[int]().union(*(form.groups() for form in forms.values()))))
         """The prunable groups (their indices) that the cost depends on."""
-        self._forms = {"macs": macs.compile(), "params": params.compile()}
-        self._fast = {"macs": macs.compile(torch.float32), "params": params.compile(torch.float32)}
+        self._forms = {metric: form.compile() for metric, form in forms.items()}
+        self._fast = {metric: form.compile(torch.float32) for metric, form in forms.items()}
+
+    def part(self, modules: Callable[[str], bool]) -> "CostModel":
+        """The cost of these modules alone."""
+        return CostModel(self.graph, modules, latency=self.timed)
 
     @overload
     def macs(self, subnet: Subnet) -> int: ...
@@ -147,7 +162,7 @@ class CostModel:
         return self.measure("params", subnet)
 
     def measure(self, metric: str, subnet: Subnet | Tensor) -> int | Tensor:
-        """``macs`` or ``params`` by name."""
+        """``macs``, ``params`` or ``latency`` by name."""
         if isinstance(subnet, Subnet):
             return int(self._forms[metric](self.graph.widths(subnet)[None])[0].round().item())
         groups = len(self.graph.prunable)
@@ -170,7 +185,7 @@ class CostModel:
         """The expected cost of random sub-networks whose widths are independent; differentiable.
 
         Args:
-            metric: ``macs`` or ``params``.
+            metric: ``macs``, ``params`` or ``latency``.
             means: of the widths.
             variances: of the widths; zero gives the cost as a smooth function of real-valued widths.
         """

@@ -1,6 +1,7 @@
 """What a sub-network may cost."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -8,10 +9,14 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from widthwise.cost.analytic import CostModel
+from widthwise.cost.latency import PICOSECONDS
 from widthwise.errors import InfeasibleBudget, InvalidBudget
 from widthwise.subnet.space import Space
 
 __all__ = ["Budget", "Limits"]
+
+METRICS = {"macs": "macs", "params": "params", "latency": "latency (ps)"}
+"""What is limited, and how it is headed in a table."""
 
 TOLERANCE = 0.005
 """How far below the tightest constraint a delivered network may lie, as a share, where the widths allow it."""
@@ -21,38 +26,60 @@ TOLERANCE = 0.005
 class Budget:
     """Limits on a sub-network; all that are given hold at once.
 
-    A number up to 1 is a fraction of the full model's, a whole number above 1 is absolute.
+    Of ``macs`` and ``params`` a number up to 1 is a fraction of the full model's, a whole number above 1 is absolute.
+    Latency is measured where the model lies (see :func:`widthwise.measure_latency`).
     """
 
     macs: float | int | None = None
     """Multiply-adds of one forward pass on the traced example (a batch of one, usually)."""
     params: float | int | None = None
     """Parameters."""
+    latency: float | None = None
+    """Time of a forward pass as a fraction of the full model's."""
+    latency_ms: float | None = None
+    """The same in milliseconds."""
+    latency_batch: int = 1
+    """Images of a forward pass that is timed."""
 
     def __post_init__(self) -> None:
-        given = {k: v for k, v in (("macs", self.macs), ("params", self.params)) if v is not None}
+        names = ("macs", "params", "latency", "latency_ms")
+        given = {name: value for name in names if (value := getattr(self, name)) is not None}
         if not given:
-            raise InvalidBudget("A budget limits macs, params or both, but neither was given; try Budget(macs=0.5).")
+            raise InvalidBudget(
+                "A budget limits macs, params or latency (or several), but none was given; try Budget(macs=0.5)."
+            )
         for name, value in given.items():
             if isinstance(value, bool) or not math.isfinite(value) or value <= 0:
                 raise InvalidBudget(
                     f"A budget is above zero: a fraction in (0, 1] or an absolute count, but got {name}={value}."
                 )
-            if value > 1 and value != int(value):
+            if name in ("macs", "params") and value > 1 and value != int(value):
                 raise InvalidBudget(
                     f"A budget above 1 is an absolute count, a whole number, but got {name}={value}; for a share of "
                     "the full model give a fraction in (0, 1]."
                 )
+        if self.latency is not None and self.latency > 1:
+            raise InvalidBudget(
+                f"latency is a fraction of the full model's, in (0, 1], but got {self.latency}; for milliseconds give "
+                "latency_ms."
+            )
+        if self.latency_batch < 1:
+            raise InvalidBudget(f"latency_batch is a number of images, 1 or more, but got {self.latency_batch}.")
+
+    @property
+    def needs_latency(self) -> bool:
+        """Whether times must be measured for it."""
+        return self.latency is not None or self.latency_ms is not None
 
     def on(self, cost: CostModel, space: Space) -> "Limits":
         """Absolute limits for one model.
 
         Raises:
-            InvalidBudget: an absolute limit above the full model.
+            InvalidBudget: an absolute limit above the full model, or one of latency where no times are known.
             InfeasibleBudget: no sub-network of the space meets every limit at once.
         """
         full = cost.full
-        limits: dict[str, int] = {}
+        limits = self._latency(full)
         for name, value in (("macs", self.macs), ("params", self.params)):
             if value is None:
                 continue
@@ -62,6 +89,7 @@ class Budget:
                     f"A budget lies at or below the full model, but {name}={int(value):,} was asked of a model with "
                     f"{full[name]:,}; a fraction in (0, 1] is a share of that."
                 )
+        limits = {metric: limits[metric] for metric in METRICS if metric in limits}
         result = Limits(cost, limits)
         if not bool(result.met(space.smallest[None])[0]):
             raise InfeasibleBudget(
@@ -71,6 +99,26 @@ class Budget:
             )
         return result
 
+    def _latency(self, full: Mapping[str, int]) -> dict[str, int]:
+        """The limit in picoseconds, if there is one."""
+        if not self.needs_latency:
+            return {}
+        if "latency" not in full:
+            raise InvalidBudget(
+                "A budget of latency needs measured times, but this cost model has none; give it "
+                "CostModel(graph, latency=widthwise.measure_latency(model, graph, example))."
+            )
+        limit = math.floor(full["latency"] * (1 if self.latency is None else self.latency))
+        if self.latency_ms is None:
+            return {"latency": limit}
+        asked = math.floor(self.latency_ms * PICOSECONDS / 1000)
+        if asked > full["latency"]:
+            raise InvalidBudget(
+                f"A budget lies at or below the full model, but latency_ms={self.latency_ms} was asked of a model that "
+                f"takes {full['latency'] * 1000 / PICOSECONDS:.3g} ms."
+            )
+        return {"latency": min(limit, asked)}
+
 
 @dataclass(frozen=True, eq=False)
 class Limits:
@@ -78,7 +126,7 @@ class Limits:
 
     cost: CostModel
     limits: dict[str, int]
-    """Limit per metric (macs, params); where there is none, everything is met."""
+    """Limit per metric (macs, params, latency); where there is none, everything is met."""
 
     def used(self, widths: Int64[Tensor, "population groups"]) -> Float64[Tensor, "population"]:
         """Share of the tightest limit that each strategy uses; at most 1 where every limit is met."""
@@ -105,7 +153,7 @@ def reachable(cost: CostModel, space: Space, limits: dict[str, int]) -> str:
     for ratio in (0.25, 0.5, 0.75):
         rows[f"uniform {ratio:.0%}"] = space.snap(space.full[None] * ratio)
     rows["full"] = space.full[None]
-    lines = ["  " + "".join(f"{head:>18}" for head in ("", *limits))]
+    lines = ["  " + "".join(f"{head:>18}" for head in ("", *(METRICS[m] for m in limits)))]
     for name, widths in rows.items():
         values = "".join(f"{int(torch.as_tensor(cost.measure(m, widths), device='cpu')[0]):>18,}" for m in limits)
         lines.append(f"  {name:>18}{values}")

@@ -2,7 +2,7 @@
 
 from widthwise.evaluate.accuracy import Score, accuracy, score
 from widthwise.evaluate.calibrate import CalibrationResult, adaptive_bn
-from widthwise.evaluate.latency import latencies
+from widthwise.evaluate.latency import latencies, module_times
 from widthwise.evaluate.modes import Precision
 from widthwise.evaluate.ranking import Correlation, Estimate, correlation, kendall, pearson, phi, spearman
 
@@ -17,6 +17,7 @@ __all__ = [
     "correlation",
     "kendall",
     "latencies",
+    "module_times",
     "pearson",
     "phi",
     "score",

@@ -1,16 +1,17 @@
 """Measured latency of networks on this machine."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from widthwise.evaluate.modes import evaluating, placement
 
-__all__ = ["latencies"]
+__all__ = ["latencies", "module_times"]
 
 
 def latencies(models: Sequence[nn.Module], example: Tensor, *, repeats: int = 15, warmup: int = 3) -> list[float]:
@@ -37,3 +38,58 @@ def latencies(models: Sequence[nn.Module], example: Tensor, *, repeats: int = 15
                     torch.accelerator.synchronize()
                 found.append((perf_counter() - start) * 1000)
     return [median(found[warmup:]) for found in times]
+
+
+def module_times(
+    model: nn.Module, example: Tensor, paths: Collection[str], *, repeats: int = 9, warmup: int = 2
+) -> dict[str, float]:
+    """Median seconds from the start of each module to the start of the next of them, in evaluation mode.
+
+    What comes before the first counts with the first, what follows the last with the last, so that they add up to the
+    whole pass. A module that is called twice has both times. In the order of the (first) calls; a module that is not
+    called is missing.
+
+    Args:
+        model: left as it was.
+        example: the batch to run, [batch, ...].
+        paths: of the modules.
+        repeats: timed passes.
+        warmup: passes before them.
+    """
+    device = placement(model)[0]
+    batch, passes = example.to(device), list[dict[str, float]]()
+    marks: list[tuple[str, Any]] = []
+
+    def hook(path: str) -> Callable[..., None]:
+        return lambda *_: marks.append((path, _now(device)))
+
+    with ExitStack() as stack, torch.no_grad():
+        stack.enter_context(evaluating(model))
+        for path in paths:
+            stack.enter_context(model.get_submodule(path).register_forward_pre_hook(hook(path)))
+        for _ in range(warmup + repeats):
+            marks.clear()
+            start = _now(device)
+            model(batch)
+            end = _now(device)
+            if device.type != "cpu":
+                torch.accelerator.synchronize()
+            names, times = [path for path, _ in marks], [start, *(time for _, time in marks[1:]), end]
+            found = dict.fromkeys(names, 0.0)
+            for name, begin, stop in zip(names, times, times[1:], strict=False):
+                found[name] += _seconds(begin, stop)
+            passes.append(found)
+    return {name: median(found[name] for found in passes[warmup:]) for name in passes[0]}
+
+
+def _now(device: torch.device) -> Any:
+    """A moment: of the clock, or in the queue of an accelerator."""
+    if device.type == "cpu":
+        return perf_counter()
+    event = torch.Event(device.type, enable_timing=True)
+    event.record()
+    return event
+
+
+def _seconds(begin: Any, stop: Any) -> float:
+    return float(stop - begin if isinstance(begin, float) else begin.elapsed_time(stop) / 1000)

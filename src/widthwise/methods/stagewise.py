@@ -24,8 +24,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from widthwise.channels import ChannelGraph
-from widthwise.cost import CostModel
 from widthwise.data import at_most
 from widthwise.errors import ConfigError, NonFiniteLoss
 from widthwise.evaluate.modes import placement
@@ -294,8 +292,7 @@ def _costs(problem: StageProblem, widths: Widths) -> dict[str, list[int]]:
 
 def stage_problem(task: Task, stages: Stages, space: Space) -> StageProblem:
     """The search for widths as numbers: who owns what, and what it costs."""
-    graph: ChannelGraph = task.graph
-    costs = tuple(CostModel(graph, modules.__contains__) for modules in stages.modules)
+    costs = tuple(task.cost.part(modules.__contains__) for modules in stages.modules)
     somewhere = frozenset().union(*stages.modules)
-    rest = CostModel(graph, lambda module: module not in somewhere)
+    rest = task.cost.part(lambda module: module not in somewhere)
     return StageProblem(space=space, limits=task.limits, own=stages.own, costs=costs, rest=rest)

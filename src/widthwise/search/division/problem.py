@@ -113,14 +113,14 @@ class StageProblem:
         """
         if self.rest is None:
             return self.costs
-        graph, modules = self.space.graph, [set(cost.modules) for cost in self.costs]
+        network, modules = self.limits.cost, [set(cost.modules) for cost in self.costs]
         known = [set(own) | set(cost.groups) for own, cost in zip(self.own, self.costs, strict=True)]
         for module in self.rest.modules:
-            needed = set(CostModel(graph, {module}.__contains__).groups)
+            needed = set(network.part({module}.__contains__).groups)
             whole = [stage for stage, groups in enumerate(known) if needed <= groups]
             some = [stage for stage, groups in enumerate(known) if needed & groups]
             modules[whole[0] if whole else some[-1] if some else 0].add(module)
-        return tuple(CostModel(graph, paths.__contains__) for paths in modules)
+        return tuple(network.part(paths.__contains__) for paths in modules)
 
     @cached_property
     def touched(self) -> tuple[tuple[int, ...], ...]:
