@@ -26,6 +26,7 @@ from widthwise import (
 )
 from widthwise.data import ImageData, at_most
 from widthwise.exploration import SampleLosses, batches_per_epoch
+from widthwise.exploration.evaluate import Draw
 from widthwise.methods import Exploration, Method, Task, Trainer
 from widthwise.methods.evaluators import CALIBRATION_BATCH, search_device
 from widthwise.runs import Journal, read_events
@@ -136,6 +137,16 @@ def _uniform(bench: Bench, seed: int) -> Callable[[Task], Subnet]:
     return lambda task: task.graph.top(task.graph.importance("l1"), uniform_widths(task.space, task.limits))
 
 
+def _judge(bench: Bench, task: Task, seed: int) -> tuple[Callable[[Draw], list[tuple[float, float]]], int]:
+    """What the method judges samples by, and how many batches one pass has."""
+    method = bench.settings.method
+    images = at_most(bench.data.train, method.images, seed)
+    losses = SampleLosses(
+        task.model, task.graph, images, method.batch, seed, method.statistics, method.precision, search_device()
+    )
+    return losses(), batches_per_epoch(images, method.batch)
+
+
 def _random(bench: Bench, seed: int) -> Callable[[Task], Subnet]:
     """Random rates and the largest filters by L1; as many evaluations as the method makes, on the same images.
 
@@ -144,15 +155,12 @@ def _random(bench: Bench, seed: int) -> Callable[[Task], Subnet]:
     method = bench.settings.method
 
     def search(task: Task) -> Subnet:
-        images = at_most(bench.data.train, method.images, seed)
-        batches = batches_per_epoch(images, method.batch)
-        judge = SampleLosses(
-            task.model, task.graph, images, method.batch, seed, method.statistics, method.precision, search_device()
-        )()
+        judge, batches = _judge(bench, task, seed)
         searcher = RandomRates(task.space, task.limits, max_rate=bench.settings.max_rate, seed=seed)
         ranking, best = task.graph.importance("l1"), (float("inf"), Subnet(torch.ones(0, dtype=torch.bool)))
-        samples = method.settings.samples * (method.settings.resamplings + 1)
-        for _ in range(max(1, method.epochs * samples)):
+        samples = method.settings.samples * (method.settings.resamplings + 1) * method.epochs * batches
+        samples += method.candidates * min(method.candidate_batches, batches)
+        for _ in range(max(1, samples // batches)):
             subnet = task.graph.top(ranking, searcher.ask())
             losses = [judge((0, index, subnet.keep[None]))[0][0] for index in range(batches)]
             best = min(best, (sum(losses) / batches, subnet), key=lambda pair: pair[0])
@@ -173,8 +181,18 @@ def _method(**changes: Any) -> Arm:
 
 
 def _start(bench: Bench, seed: int) -> Callable[[Task], Subnet]:
-    """The probabilities as they start, no sample seen."""
-    return lambda task: replace(bench.settings.method, seed=seed).make_searcher(task).found()
+    """The widths that the method starts at, with the largest filters by L1; no sample seen."""
+
+    def search(task: Task) -> Subnet:
+        method = replace(bench.settings.method, seed=seed)
+        judge, batches = _judge(bench, task, seed)
+        batches = min(method.candidate_batches, batches)
+        widths = method.first_widths(task, lambda draws: enumerate(map(judge, draws)), batches)
+        assert widths is not None
+        task.model.cpu()
+        return task.graph.top(task.graph.importance("l1"), widths)
+
+    return search
 
 
 def _as_many(bench: Bench, seed: int) -> Callable[[Task], Subnet]:
@@ -194,6 +212,7 @@ ARMS: Mapping[str, Arm] = {
 
 ABLATIONS: Mapping[str, Arm] = {
     "start, no search": _start,
+    "from uniform width": _method(candidates=0),
     "no exploration": _method(resamplings=0),
     "no exploration, as many samples": _as_many,
     "K = m = 1": _method(resamplings=1, moves=1),

@@ -3,7 +3,7 @@
 from widthwise.exploration.budget import RandomBudget
 from widthwise.exploration.evaluate import SampleLosses, Statistics, batches_per_epoch
 from widthwise.exploration.finish import binarised
-from widthwise.exploration.prior import by_rank
+from widthwise.exploration.prior import best_widths, by_rank
 from widthwise.exploration.search import explore_and_estimate
 from widthwise.exploration.searcher import ExplorationEstimation, StepRecord
 from widthwise.exploration.settings import ExplorationSettings
@@ -16,6 +16,7 @@ __all__ = [
     "Statistics",
     "StepRecord",
     "batches_per_epoch",
+    "best_widths",
     "binarised",
     "by_rank",
     "explore_and_estimate",

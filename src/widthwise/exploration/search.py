@@ -18,7 +18,7 @@ from widthwise.exploration.searcher import ExplorationEstimation
 from widthwise.parallel import in_order
 from widthwise.search import Log
 
-__all__ = ["explore_and_estimate"]
+__all__ = ["Evaluate", "digest_of", "explore_and_estimate", "finite"]
 
 SNAPSHOTS = 20
 """How often the probabilities are written down, for pictures."""
@@ -83,14 +83,14 @@ def _evaluated(
 ) -> Mapping[str, Any]:
     parts: list[Draw] = [(step // batches, step % batches, part) for part in keep.chunk(max(1, workers))]
     scores = [score for part in in_order(evaluate(parts)) for score in part]
-    losses = _finite([loss for loss, _ in scores], step)
+    losses = finite([loss for loss, _ in scores], step)
     facts = {"losses": losses, "accuracies": [accuracy for _, accuracy in scores]}
-    log.append({"event": "samples", "step": step, "digest": _digest(keep), **facts})
+    log.append({"event": "samples", "step": step, "digest": digest_of(keep), **facts})
     return facts
 
 
-def _finite(losses: list[float], step: int) -> list[float]:
-    """A sub-network whose outputs are no numbers counts as the worst of its set."""
+def finite(losses: list[float], step: int) -> list[float]:
+    """The losses of one set: a sub-network whose outputs are no numbers counts as the worst of its set."""
     known = [loss for loss in losses if isfinite(loss)]
     if not known:
         raise NonFiniteLoss(
@@ -102,7 +102,7 @@ def _finite(losses: list[float], step: int) -> list[float]:
 
 
 def _known(event: Mapping[str, Any], step: int, keep: Bool[Tensor, "samples channels"]) -> Mapping[str, Any]:
-    if (event["step"], event["digest"]) != (step, _digest(keep)):
+    if (event["step"], event["digest"]) != (step, digest_of(keep)):
         raise CorruptRun(
             f"A search that is resumed draws the same sub-networks again, but those of step {step} in the journal are "
             "others. The run was made by another version of Widthwise or on other hardware; start a new folder."
@@ -110,7 +110,8 @@ def _known(event: Mapping[str, Any], step: int, keep: Bool[Tensor, "samples chan
     return event
 
 
-def _digest(keep: Bool[Tensor, "samples channels"]) -> int:
+def digest_of(keep: Bool[Tensor, "samples channels"]) -> int:
+    """By which a log knows the sub-networks of a set."""
     return zlib.crc32(np.packbits(keep.numpy()).tobytes())
 
 

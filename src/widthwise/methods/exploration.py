@@ -23,13 +23,15 @@ from widthwise.exploration import (
     SampleLosses,
     Statistics,
     batches_per_epoch,
+    best_widths,
     by_rank,
     explore_and_estimate,
 )
+from widthwise.exploration.search import Evaluate
 from widthwise.methods.base import Found, Task, check_choices
 from widthwise.methods.evaluators import AdaptiveBN, inherited, search_device
 from widthwise.parallel import ParallelConfig, workers
-from widthwise.search import Trial
+from widthwise.search import Evolution, Trial, Widths
 
 __all__ = ["Exploration"]
 
@@ -49,6 +51,11 @@ class Exploration:
     above 1, and many more epochs)."""
     prior_spread: float = 1.0
     """Log-odds of the most important channel of a group at the start, beside the middle one."""
+    candidates: int = 100
+    """Width strategies that are judged before the first step, by evolution and with the ``prior``'s channels; the
+    search starts at the best one (ours). 0 starts at uniform width; without a prior there are none."""
+    candidate_batches: int = 5
+    """Batches that each of them is judged on."""
     settings: ExplorationSettings = field(default_factory=ExplorationSettings)
     """Of Algorithm 1."""
     statistics: Statistics = "batch"
@@ -68,7 +75,8 @@ class Exploration:
             check_choices(self, prior=Importance)
         if self.prior_spread < 0:
             raise ConfigError(f"prior_spread is 0 or above, but got {self.prior_spread}.")
-        for name, least in (("epochs", 1), ("images", 2), ("batch", 2), ("calibration_images", 2)):
+        extra = (("candidates", 0), ("candidate_batches", 1))
+        for name, least in (("epochs", 1), ("images", 2), ("batch", 2), ("calibration_images", 2), *extra):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is at least {least}, but got {getattr(self, name)}.")
 
@@ -98,11 +106,11 @@ class Exploration:
             precision=self.precision,
             device=search_device(),
         )
-        searcher = self.make_searcher(task)
         every = task.space.full
         with task.reporter as reporter, workers(self.parallel, judge) as pool:
+            first = self.first_widths(task, pool.map, min(self.candidate_batches, batches))
             subnet = explore_and_estimate(
-                searcher,
+                self.make_searcher(task, first),
                 pool.map,
                 task.log,
                 steps=steps,
@@ -115,9 +123,31 @@ class Exploration:
         widths = task.graph.widths(subnet)
         return Found([Trial(steps, widths, score, perf_counter() - start)], [subnet])
 
-    def make_searcher(self, task: Task) -> ExplorationEstimation:
-        """The search before its first sample."""
+    def first_widths(self, task: Task, evaluate: Evaluate, batches: int) -> Widths | None:
+        """The widths that the search starts at; None where nothing is tried.
+
+        Args:
+            task: the search.
+            evaluate: runs draws.
+            batches: that each strategy is judged on.
+        """
+        if self.prior is None or not self.candidates:
+            return None
+        return best_widths(
+            Evolution(task.space, task.limits, seed=self.seed),
+            evaluate,
+            task.graph,
+            task.graph.importance(self.prior, seed=self.seed),
+            task.log,
+            candidates=self.candidates,
+            batches=batches,
+            workers=self.parallel.workers,
+        )
+
+    def make_searcher(self, task: Task, widths: Widths | None = None) -> ExplorationEstimation:
+        """The search before its first sample, at uniform width if no widths are given."""
         first = None
         if self.prior is not None:
-            first = by_rank(task.graph, task.graph.importance(self.prior, seed=self.seed), self.prior_spread)
+            ranking = task.graph.importance(self.prior, seed=self.seed)
+            first = by_rank(task.graph, ranking, self.prior_spread, widths)
         return ExplorationEstimation(task.space, task.limits, self.settings, start=first, seed=self.seed)
