@@ -20,6 +20,7 @@ SHORT = Exploration(
     batch=100,
     settings=ExplorationSettings(samples=3, resamplings=2, lr=0.01),
     calibration_images=100,
+    candidates=20,
 )
 
 
@@ -50,6 +51,8 @@ def test_the_budget_is_met(method: Exploration, budget: widthwise.Budget, tmp_pa
     events = read_events(tmp_path / "run" / "journal.jsonl")
     sets = sum(event["event"] == "samples" for event in events)
     assert sets == 2 * 3 * (method.settings.resamplings + 1)
+    tried = sum(len(event["losses"]) for event in events if event["event"] == "widths")
+    assert tried == (0 if method.prior is None else 20)
 
 
 def test_a_trained_network_loses_less_than_with_random_channels() -> None:
@@ -77,7 +80,10 @@ def test_the_command_line_knows_it(tmp_path: Path) -> None:
     assert widthwise.load(tmp_path / "run") is not None
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"images": 1}, {"batch": 1}, {"prior_spread": -1.0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"epochs": 0}, {"images": 1}, {"batch": 1}, {"prior_spread": -1.0}, {"candidates": -1}, {"candidate_batches": 0}],
+)
 def test_settings_are_checked(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         replace(SHORT, **wrong)
