@@ -5,7 +5,7 @@ from widthwise.cost import Budget, CostModel
 from widthwise.data import load_data
 from widthwise.errors import WidthwiseError
 from widthwise.evaluate import accuracy, adaptive_bn
-from widthwise.methods import FNNP, Baseline, Exploration, Joint, Result, Stagewise, compress
+from widthwise.methods import FNNP, Baseline, Exploration, Joint, Result, Stagewise, compress, measure_latency
 from widthwise.runs.model import load, save
 from widthwise.subnet import WidthSpace, gated, materialize, shared
 from widthwise.tracing import trace
@@ -37,6 +37,7 @@ __all__ = [
     "load",
     "load_data",
     "materialize",
+    "measure_latency",
     "save",
     "shared",
     "trace",

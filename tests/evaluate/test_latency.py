@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from widthwise.evaluate import latencies
+from widthwise.evaluate import latencies, module_times
 
 Call = tuple[str, bool, bool]
 
@@ -56,3 +56,40 @@ def test_the_median_without_the_first_passes(clock: Clock) -> None:
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_as_many_times_as_networks(count: int) -> None:
     assert len(latencies([nn.Linear(2, 2)] * count, torch.ones(1, 2), repeats=1)) == count
+
+
+class Chain(nn.Module):
+    """Works a little by itself before, between and after what it calls; one module twice."""
+
+    def __init__(self, clock: Clock, calls: list[Call]) -> None:
+        super().__init__()
+        self.first, self.second = Timed("first", clock, [3.0], calls), Timed("second", clock, [5.0], calls)
+        self.clock = clock
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.clock.now += 100.0
+        x = self.first(x)
+        self.clock.now += 10.0
+        x = self.first(self.second(x))
+        self.clock.now += 1.0
+        return x
+
+
+def test_the_times_of_modules_add_up_to_the_pass(clock: Clock) -> None:
+    calls: list[Call] = []
+    model = Chain(clock, calls).train()
+    times = module_times(model, torch.ones(2, 1), ["second", "first"], repeats=3, warmup=1)
+    assert times == {"first": 100 + 3 + 10 + 3 + 1, "second": 5}
+    assert list(times) == ["first", "second"]
+    assert len(calls) == 3 * 4
+    assert not any(training or grad for _, training, grad in calls)
+    assert model.training
+    assert module_times(model, torch.ones(2, 1), ["second"]) == {"second": 122}
+
+
+def test_nothing_is_left_on_a_model_that_fails(clock: Clock) -> None:
+    model = Chain(clock, [])
+    del model.second
+    with pytest.raises(AttributeError):
+        module_times(model, torch.ones(2, 1), ["first"])
+    assert not model.first._forward_pre_hooks

@@ -15,7 +15,7 @@ from widthwise.subnet.space import Space
 
 __all__ = ["Budget", "Limits"]
 
-METRICS = {"macs": "macs", "params": "params", "latency": "latency (ps)"}
+METRICS = {"macs": "macs", "params": "params", "latency": "latency (ms)"}
 """What is limited, and how it is headed in a table."""
 
 TOLERANCE = 0.005
@@ -115,7 +115,7 @@ class Budget:
         if asked > full["latency"]:
             raise InvalidBudget(
                 f"A budget lies at or below the full model, but latency_ms={self.latency_ms} was asked of a model that "
-                f"takes {full['latency'] * 1000 / PICOSECONDS:.3g} ms."
+                f"takes {_milliseconds(full['latency']):.3g} ms."
             )
         return {"latency": min(limit, asked)}
 
@@ -155,7 +155,16 @@ def reachable(cost: CostModel, space: Space, limits: dict[str, int]) -> str:
     rows["full"] = space.full[None]
     lines = ["  " + "".join(f"{head:>18}" for head in ("", *(METRICS[m] for m in limits)))]
     for name, widths in rows.items():
-        values = "".join(f"{int(torch.as_tensor(cost.measure(m, widths), device='cpu')[0]):>18,}" for m in limits)
+        values = "".join(_shown(m, int(torch.as_tensor(cost.measure(m, widths), device="cpu")[0])) for m in limits)
         lines.append(f"  {name:>18}{values}")
-    lines.append(f"  {'asked':>18}" + "".join(f"{v:>18,}" for v in limits.values()))
+    lines.append(f"  {'asked':>18}" + "".join(_shown(m, v) for m, v in limits.items()))
     return "\n".join(lines)
+
+
+def _shown(metric: str, value: int) -> str:
+    text = f"{_milliseconds(value):.4g}" if metric == "latency" else f"{value:,}"
+    return f"{text:>18}"
+
+
+def _milliseconds(picoseconds: int) -> float:
+    return picoseconds * 1000 / PICOSECONDS

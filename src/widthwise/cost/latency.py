@@ -18,6 +18,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from widthwise.channels.graph import ChannelGraph, Layer
+from widthwise.errors import CorruptRun, SubnetMismatch
 
 __all__ = ["Latency", "Term", "fit_latency", "latency_terms"]
 
@@ -56,12 +57,32 @@ class Latency:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Latency":
-        """From :meth:`to_json`."""
-        return cls(**{**data, "modules": {path: tuple(coefficients) for path, *coefficients in data["modules"]}})
+        """From :meth:`to_json`.
+
+        Raises:
+            CorruptRun: it is something else.
+        """
+        try:
+            return cls(**{**data, "modules": {path: tuple(coefficients) for path, *coefficients in data["modules"]}})
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptRun(
+                f"Measured times have fields {', '.join(cls.__annotations__)}, but those in the file do not fit "
+                f"({error}). Restore the file, or delete it to measure again in a new run."
+            ) from error
 
     def terms(self, graph: ChannelGraph) -> Iterator[tuple[str, int, Term]]:
-        """(module path, picoseconds, product) of every term that costs something."""
-        for path, terms in latency_terms(graph, tuple(self.modules)).items():
+        """(module path, picoseconds, product) of every term that costs something.
+
+        Raises:
+            SubnetMismatch: these are the times of another network.
+        """
+        found = latency_terms(graph, tuple(self.modules))
+        if any(len(terms) != len(self.modules[path]) for path, terms in found.items()):
+            raise SubnetMismatch(
+                f"Measured times belong to one network, but these of {len(self.modules)} modules are not of this "
+                "graph; measure its own with widthwise.measure_latency(model, graph, example)."
+            )
+        for path, terms in found.items():
             for coefficient, term in zip(self.modules[path], terms, strict=True):
                 if coefficient:
                     yield path, coefficient, term

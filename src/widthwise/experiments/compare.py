@@ -8,15 +8,17 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from widthwise.cost import Budget
+from widthwise.cost import Budget, Latency
 from widthwise.data import DataSource, ImageData, load_data
 from widthwise.errors import ConfigError
+from widthwise.evaluate.modes import placement
 from widthwise.experiments.table import Cell, Spread, Table
 from widthwise.methods import METHODS, Baseline, Method, RunRecord, Trainer, compress
 from widthwise.methods.compress import describe
-from widthwise.runs import RunFolder
+from widthwise.methods.latency import timed_for
+from widthwise.runs import RunFolder, write_json
 from widthwise.subnet import WidthSpace
-from widthwise.tracing import Layers
+from widthwise.tracing import Layers, trace
 from widthwise.train import TrainConfig
 from widthwise.zoo import ModelSpec
 
@@ -182,7 +184,9 @@ def compare(
         raise ConfigError(f"A comparison needs methods and seeds, but got {list(methods)} and {list(seeds)}.")
     folder, images = Path(run), load_data(data)
     trained, full_seconds = (model, None) if train is None else trained_once(model, images, train, folder, progress)
-    made = compared(folder, full_seconds)
+    made, latency = compared(folder, full_seconds), None
+    if budget.needs_latency:
+        latency = _timed_once(trained, images, budget, folder / "latency.json", space, pin, unproved)
     for seed in seeds:
         for name, method in methods.items():
             path = folder / name / f"seed-{seed}"
@@ -197,6 +201,7 @@ def compare(
                 builder=builder,
                 pin=pin,
                 unproved=unproved,
+                latency=latency,
                 progress=progress,
             )
             made = compared(folder, full_seconds)
@@ -241,6 +246,23 @@ def trained_once(
     with RunFolder.open(path, describe(model, images, train=train)):  # the checkpoint of another network is refused
         history = Trainer(path, images, progress).fit("full", trained, train)
     return trained.eval(), sum(epoch.seconds for epoch in history.epochs)
+
+
+def _timed_once(
+    model: nn.Module,
+    images: ImageData,
+    budget: Budget,
+    path: Path,
+    space: WidthSpace | None,
+    pin: Layers,
+    unproved: Layers,
+) -> Latency | None:
+    """One measurement of the times for all methods, kept in a file."""
+    graph = trace(model, images.example().to(placement(model)[0]), pin=pin, unproved=unproved)
+    found = timed_for(budget, model, graph, images, (space or WidthSpace()).of(graph), path)
+    if found is not None and not path.exists():
+        write_json(path, found.to_json())
+    return found
 
 
 S = TypeVar("S")

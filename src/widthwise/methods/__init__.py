@@ -6,6 +6,7 @@ from widthwise.methods.compress import compress
 from widthwise.methods.exploration import Exploration
 from widthwise.methods.fnnp import FNNP
 from widthwise.methods.joint import Joint
+from widthwise.methods.latency import measure_latency
 from widthwise.methods.record import RunRecord
 from widthwise.methods.result import Figures, Result
 from widthwise.methods.stagewise import Stagewise
@@ -33,4 +34,5 @@ __all__ = [
     "Task",
     "Trainer",
     "compress",
+    "measure_latency",
 ]

@@ -1,6 +1,6 @@
 """``compress``: from a model, data and a budget to a smaller, trained network in a run folder."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from widthwise.channels import ChannelGraph, Subnet
-from widthwise.cost import Budget, CostModel, Limits
+from widthwise.cost import Budget, CostModel, Latency, Limits
 from widthwise.data import DataSource, ImageData, Split, at_most, load_data
 from widthwise.digest import digest, named
 from widthwise.errors import InvalidBudget, NothingToPrune
@@ -21,10 +21,11 @@ from widthwise.methods.base import Found, Method, Task, Trainer
 from widthwise.methods.evaluators import CALIBRATION_BATCH, search_device
 from widthwise.methods.fnnp import FNNP
 from widthwise.methods.initialise import fresh
+from widthwise.methods.latency import timed_for
 from widthwise.methods.live import LiveLog
 from widthwise.methods.result import Figures, Result, read_result, write_result
 from widthwise.parallel import ParallelConfig
-from widthwise.runs import Phases, RunFolder
+from widthwise.runs import Phases, RunFolder, RunPaths, write_json
 from widthwise.runs.model import save
 from widthwise.runs.phases import is_finished
 from widthwise.search import RichSearchReporter, SilentSearchReporter
@@ -56,6 +57,7 @@ def compress(
     builder: ModelSpec | str | None = None,
     pin: Layers = (),
     unproved: Layers = (),
+    latency: Latency | None = None,
     progress: bool = False,
 ) -> Result:
     """Search for the best sub-network under a budget, fine-tune it, and save it.
@@ -77,6 +79,7 @@ def compress(
             ``widthwise.load(run)`` needs nothing else.
         pin: layers to leave exactly as they are (see :func:`widthwise.trace`).
         unproved: layers to prune although the trace cannot prove them, at your own risk (see there).
+        latency: what a budget of latency is reckoned with; measured where the model lies if not given.
         progress: show bars.
 
     Raises:
@@ -93,8 +96,10 @@ def compress(
     if not graph.num_channels:
         reasons = "; ".join(f"{g.name} {g.reason}" for g in graph.pinned[:5])
         raise NothingToPrune(f"A model needs at least one group of prunable channels, but all are pinned: {reasons}.")
-    cost = CostModel(graph)
-    allowed = space.of(graph)
+    allowed, known = space.of(graph), None if run is None else RunPaths(run).latency_path
+    if latency is None or (known is not None and known.exists()):
+        latency = timed_for(budget, model, graph, images, allowed, known)
+    cost = CostModel(graph, latency=latency)
     limits = Limits(cost, {}) if budget is None else budget.on(cost, allowed)
     _check_outputs(model, images)
     settings = {"budget": budget, "method": method, "space": space, "finetune": finetune, "train": train}
@@ -102,6 +107,8 @@ def compress(
     with ExitStack() as stack:
         path = Path(run) if run is not None else Path(stack.enter_context(TemporaryDirectory()))
         folder = stack.enter_context(RunFolder.open(path, config, seeds={"finetune": finetune.seed}))
+        if latency is not None:
+            write_json(RunPaths(path).latency_path, latency.to_json())
         trainer, phases = Trainer(path, images, progress), Phases(folder.journal)
         if train is not None:
             with phases.phase("train"):
@@ -117,7 +124,8 @@ def compress(
             small, subnet = _best_of(found, model, graph, finetune, trainer)
         save(path, small, graph, subnet, builder=builder)
         with phases.phase("measure"):
-            before, after = measure([(found.parent or model, graph.subnet()), (small, subnet)], cost, images)
+            networks = [(found.parent or model, graph.subnet()), (small, subnet)]
+            before, after = measure(networks, cost, images, () if budget is None else (budget.latency_batch,))
         metrics = {"before": before, "after": after}
         result = Result(small.eval(), subnet, graph, metrics, found.trials, Path(run) if run is not None else None)
         write_result(result, path, cost)
@@ -151,16 +159,20 @@ def _calibrate(small: nn.Module, train: Split, seed: int) -> None:
     adaptive_bn(small, at_most(train, CALIBRATION_IMAGES, seed).batches(CALIBRATION_BATCH))
 
 
-def measure(networks: Sequence[tuple[nn.Module, Subnet]], cost: CostModel, images: ImageData) -> list[Figures]:
+def measure(
+    networks: Sequence[tuple[nn.Module, Subnet]], cost: CostModel, images: ImageData, batches: Collection[int] = ()
+) -> list[Figures]:
     """The figures of each network. Looks at the test images: for final numbers only.
 
     Args:
         networks: each with what is left of the channels of the full network.
         cost: of the full network.
         images: the data.
+        batches: sizes to measure latency at, beside the usual ones.
     """
     models = [model for model, _ in networks]
-    times = {batch: latencies(models, images.example(batch)) for batch in LATENCY_BATCHES}
+    sizes = sorted({*LATENCY_BATCHES, *batches})
+    times = {batch: latencies(models, images.example(batch)) for batch in sizes}
     return [
         Figures(
             macs=cost.macs(subnet),

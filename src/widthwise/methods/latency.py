@@ -1,17 +1,21 @@
 """What sub-networks of a model take on this machine, from the times of a few of them."""
 
+from pathlib import Path
+
 import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
 from widthwise.channels import ChannelGraph
-from widthwise.cost import Latency
+from widthwise.cost import Budget, Latency
 from widthwise.cost.latency import fit_latency
+from widthwise.data import ImageData
 from widthwise.evaluate import module_times
 from widthwise.evaluate.modes import placement
+from widthwise.runs import read_json
 from widthwise.subnet import Space, WidthSpace, materialize
 
-__all__ = ["measure_latency"]
+__all__ = ["measure_latency", "timed_for"]
 
 NETWORKS = 32
 """Sub-networks that are timed by default."""
@@ -52,6 +56,17 @@ def measure_latency(
     order = tuple(times[0])
     seconds = {path: torch.tensor([found.get(path, 0.0) for found in times], dtype=torch.float64) for path in order}
     return fit_latency(graph, widths, seconds, batch=len(example), device=_name(device))
+
+
+def timed_for(
+    budget: Budget | None, model: nn.Module, graph: ChannelGraph, images: ImageData, space: Space, path: Path | None
+) -> Latency | None:
+    """What a budget needs to know of latency: from a file if it is there, else measured; None where that is nothing."""
+    if budget is None or not budget.needs_latency:
+        return None
+    if path is not None and path.exists():
+        return Latency.from_json(read_json(path))
+    return measure_latency(model, graph, images.example(budget.latency_batch), space=space)
 
 
 def _widths(space: Space, networks: int, seed: int) -> Int64[Tensor, "networks groups"]:

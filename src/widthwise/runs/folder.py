@@ -65,6 +65,11 @@ class RunPaths:
         return self.path / "result.json"
 
     @property
+    def latency_path(self) -> Path:
+        """What the modules of the network take, where the budget limits latency."""
+        return self.path / "latency.json"
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of training states; whoever writes there creates it (`write_atomic` does)."""
         return self.path / "checkpoints"

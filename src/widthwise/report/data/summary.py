@@ -130,11 +130,17 @@ def _method(run: RunRecord) -> str:
 
 
 def budget_in_words(budget: Mapping[str, Any] | None) -> str:
-    """``50% of the multiply-adds``, ``300,000 parameters``, ``none``."""
-    limits = {name: budget.get(name) for name in METRICS} if budget else {}
+    """``50% of the multiply-adds``, ``300,000 parameters``, ``12 ms for a batch of 1``, ``none``."""
+    budget = budget or {}
+    limits = {name: budget.get(name) for name in METRICS}
     words = [
         f"{100 * value:g}% of the {METRICS[name]}" if value <= 1 else f"{value:,} {METRICS[name]}"
         for name, value in limits.items()
         if value is not None
     ]
+    batch = f"a batch of {budget.get('latency_batch')}"
+    if budget.get("latency") is not None:
+        words.append(f"{100 * budget['latency']:g}% of the time for {batch}")
+    if budget.get("latency_ms") is not None:
+        words.append(f"{budget['latency_ms']:g} ms for {batch}")
     return " and ".join(words) or "none"
