@@ -138,6 +138,10 @@ def test_the_table_of_figures_is_in_full(made: Make) -> None:
         (None, "none"),
         ({"macs": 0.35, "params": None}, "35% of the multiply-adds"),
         ({"macs": 2_000_000, "params": 0.5}, "2,000,000 multiply-adds and 50% of the parameters"),
+        (
+            {"params": 0.5, "latency": 0.4, "latency_ms": 12.5, "latency_batch": 8},
+            "50% of the parameters and 40% of the time for a batch of 8 and 12.5 ms for a batch of 8",
+        ),
     ],
 )
 def test_budgets_in_words(budget: dict[str, float] | None, words: str) -> None:
@@ -164,3 +168,27 @@ def test_seeds_and_data_of_a_run(made: Make) -> None:
     assert sum(origin.data.values()) == 1797
     assert len(origin.starts) == 1
     assert "torch" in origin.starts[0].packages
+
+
+@pytest.mark.parametrize(
+    ("budget", "times"),
+    [
+        ({"macs": 0.5}, None),
+        ({"latency": 0.5, "latency_batch": 8}, 1.2),
+        ({"latency": 0.9, "latency_ms": 4.0, "latency_batch": 8}, 1.5),
+        ({"latency": 0.6, "latency_batch": 8}, None),
+        ({"latency": 0.1, "latency_batch": 64}, 2.0),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else str(value),
+)
+def test_more_time_than_asked_for_is_said(made: Make, budget: dict[str, float], times: float | None) -> None:
+    run = RunRecord.read(made("fnnp").path)
+    assert run.result is not None
+    result = {
+        part: {**run.result[part], "latency_ms": times}
+        for part, times in (("before", {"8": 10.0, "64": 50.0}), ("after", {"8": 6.0, "64": 10.0}))
+    }
+    changed = replace(run, config={**run.config, "budget": budget}, result={**run.result, **result})
+    report = run_report(changed)
+    assert report.summary.too_slow == (None if times is None else pytest.approx(times))
+    assert [f"{times:.2f} times as long" in text for text in report.answer.warnings] == [True] * (times is not None)

@@ -174,6 +174,11 @@ def _warnings(summary: Summary, samples: Samples | None) -> Iterator[str]:
             f"{samples.used[-1]:.0f}% of the budget on average, so fitting it to the budget decided more than the "
             "search did. Take more epochs, or raise settings.lr and lower settings.decay."
         )
+    if summary.too_slow is not None:
+        yield (
+            f"The network takes {summary.too_slow:.2f} times as long as was asked: times were predicted from those of "
+            "a few networks. Measure again with nothing beside it (widthwise evaluate), or ask for less."
+        )
 
 
 def _notes(run: RunRecord, summary: Summary) -> Iterator[str]:

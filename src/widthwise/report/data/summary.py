@@ -10,6 +10,9 @@ from widthwise.report.words import METRICS
 
 __all__ = ["Change", "Summary", "budget_in_words", "summarise"]
 
+TOO_SLOW = 1.1
+"""Times the latency that was asked for: timings of one machine differ by less."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
@@ -65,6 +68,8 @@ class Summary:
     """Seconds of trainings that are part of the search, by name."""
     reference: str = "the full network"
     """What ``before`` is; some methods train a full network of their own."""
+    too_slow: float | None = None
+    """How many times the latency that was asked for was measured, where that is clearly more than once."""
 
     @property
     def total(self) -> float:
@@ -95,6 +100,10 @@ def summarise(run: RunRecord, name: str = "") -> Summary:
     result = run.result or {}
     before, after = result.get("before", {}), result.get("after", {})
     trainings = {training: history for training, history in run.trainings.items() if training in PARENTS}
+    latency = {
+        int(batch): Change(before=ms, after=after["latency_ms"][batch])
+        for batch, ms in sorted(before.get("latency_ms", {}).items(), key=lambda item: int(item[0]))
+    }
     return Summary(
         name=name or run.path.resolve().name,
         method=_method(run),
@@ -106,15 +115,21 @@ def summarise(run: RunRecord, name: str = "") -> Summary:
         params=_change(before.get("params"), after.get("params")),
         val=_change(before.get("val_accuracy"), after.get("val_accuracy"), 100),
         test=_change(before.get("test_accuracy"), after.get("test_accuracy"), 100),
-        latency={
-            int(batch): Change(before=ms, after=after["latency_ms"][batch])
-            for batch, ms in sorted(before.get("latency_ms", {}).items(), key=lambda item: int(item[0]))
-        },
+        latency=latency,
         seconds=run.seconds,
         at_least=run.cut,
         reference=REFERENCES[run.parent],
         within={training: sum(epoch.seconds for epoch in history.epochs) for training, history in trainings.items()},
+        too_slow=_too_slow(run.config.get("budget") or {}, latency),
     )
+
+
+def _too_slow(budget: Mapping[str, Any], latency: Mapping[int, Change]) -> float | None:
+    time, share, absolute = latency.get(budget.get("latency_batch", 0)), budget.get("latency"), budget.get("latency_ms")
+    if time is None or (share is None and absolute is None):
+        return None
+    asked = min(time.before * (1 if share is None else share), time.before if absolute is None else absolute)
+    return time.after / asked if time.after > TOO_SLOW * asked else None
 
 
 def _change(before: float | None, after: float | None, scale: float = 1) -> Change | None:

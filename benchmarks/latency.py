@@ -1,0 +1,118 @@
+"""``python -m benchmarks.latency``: predicted latencies beside measured ones. Run nothing beside it; minutes.
+
+For each network: how far predictions are off for sub-networks that the fit has not seen, whether they rank them, and
+what half of the multiply-adds and half of the latency give when they are measured.
+"""
+
+import sys
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import torch
+from jsonargparse import auto_cli
+from rich.console import Console
+
+from benchmarks.report import Check, Table, page, page_path, show, write_page
+from widthwise import Budget, CostModel, WidthSpace, build_model, materialize, measure_latency, trace
+from widthwise.evaluate import kendall, latencies
+from widthwise.runs import describe_environment
+from widthwise.search import RandomRates, uniform_widths
+
+__all__ = ["LatencyConfig", "main"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatencyConfig:
+    """What to measure."""
+
+    models: tuple[str, ...] = (
+        "torchvision:resnet50",
+        "torchvision:mobilenet_v2",
+        "torchvision:densenet121",
+        "torchvision:convnext_tiny",
+        "torchvision:vgg16_bn",
+    )
+    """The networks."""
+    image_size: int = 224
+    """Height and width of the images."""
+    batch: int = 1
+    """Images of a forward pass."""
+    unseen: int = 16
+    """Random sub-networks that predictions are compared on, a third each with 30, 50 and 70 % of the latency."""
+    results: Path = Path(__file__).parent / "results"
+    """Folder for the page."""
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    name: str
+    seconds: float
+    error: float
+    tau: float
+    half_macs: float
+    half_latency: float
+    full: float
+
+    def row(self) -> tuple[str, ...]:
+        shares = (f"{share:.1%}" for share in (self.half_macs, self.half_latency))
+        return (self.name, f"{self.full:.1f}", f"{self.seconds:.0f}", f"{self.error:.1%}", f"{self.tau:.2f}", *shares)
+
+
+def _measured(name: str, config: LatencyConfig) -> _Outcome:
+    torch.manual_seed(0)
+    model = build_model(name).eval()
+    example = torch.randn(config.batch, 3, config.image_size, config.image_size)
+    graph = trace(model, example[:1])
+    start = perf_counter()
+    latency = measure_latency(model, graph, example)
+    seconds = perf_counter() - start
+    cost, space = CostModel(graph, latency=latency), WidthSpace().of(graph)
+    rows, shares = [], (0.3, 0.5, 0.7)
+    for place in range(config.unseen):
+        limits = Budget(latency=shares[place % len(shares)]).on(cost, space)
+        rows.append(RandomRates(space, limits, max_rate=0.95, seed=place).ask())
+    halves = [uniform_widths(space, budget.on(cost, space)) for budget in (Budget(macs=0.5), Budget(latency=0.5))]
+    widths = torch.stack([space.full, *halves, *rows])
+    networks = [materialize(model, graph, graph.subnet(widths=row)) for row in widths]
+    real = latencies(networks, example)
+    said = (torch.as_tensor(cost.measure("latency", widths)).double() / 1e9).tolist()
+    off = [abs(a / b - 1) for a, b in zip(said[3:], real[3:], strict=True)]
+    tau = kendall(torch.tensor(said[3:]), torch.tensor(real[3:])).value
+    return _Outcome(name, seconds, median(off), tau, real[1] / real[0], real[2] / real[0], real[0])
+
+
+def main(arguments: list[str] | None = None) -> Path:
+    """Run it; returns the path of the page."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    config = auto_cli(LatencyConfig, args=arguments, as_positional=False)
+    console = Console()
+    found = []
+    for name in config.models:
+        found.append(_measured(name, config))
+        console.print(" ".join(found[-1].row()), highlight=False)
+    columns = ("network", "full (ms)", "fit (s)", "off by, median", "tau", "half of the MACs", "half of the latency")
+    note = (
+        "Random sub-networks with 30, 50 and 70 % of the latency, not seen by the fit: how far the prediction is from "
+        "the median measured time, and Kendall's tau between the two. Then the measured time of the network of uniform "
+        "width with half of the multiply-adds, and with half of the predicted latency, as a share of the full one's."
+    )
+    tables = [Table("Predicted latency", columns, tuple(outcome.row() for outcome in found), note)]
+    checks = []
+    for outcome in found:
+        text = f"{outcome.name}: predictions are off by less than 10 % in the median"
+        checks.append(Check(text, f"{outcome.error:.1%}", outcome.error < 0.1))
+        text = f"{outcome.name}: asked for half of the latency, between 45 and 55 % are measured"
+        checks.append(Check(text, f"{outcome.half_latency:.1%}", 0.45 <= outcome.half_latency <= 0.55))
+    environment = describe_environment()
+    command = " ".join(["python -m benchmarks.latency", *arguments])
+    text = page("Predicted latency beside measured", command, environment, tables, checks)
+    path = write_page(page_path(config.results, "latency", environment, date.today()), text)
+    show(console, tables, checks)
+    return path
+
+
+if __name__ == "__main__":
+    main()
