@@ -33,7 +33,7 @@ def test_the_python_runs_and_does_what_it_says(
     assert capsys.readouterr().out.strip()
 
 
-@pytest.mark.parametrize("guide", ["compare.md", "extending.md", "methods.md"])
+@pytest.mark.parametrize("guide", ["compare.md", "extending.md", "latency.md", "methods.md"])
 def test_the_python_of_the_guides_runs(guide: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     found = blocks("python", (ROOT / "docs" / guide).read_text(encoding="utf-8"))
