@@ -9,6 +9,7 @@ from torch import Tensor, nn
 import widthwise
 from widthwise import Budget, CostModel, WidthSpace, measure_latency
 from widthwise.cost import Latency
+from widthwise.errors import ConfigError
 from widthwise.evaluate import latencies
 from widthwise.joint import RoundSettings
 from widthwise.methods import FNNP, Exploration, Joint, Method, Stagewise
@@ -113,3 +114,9 @@ def test_the_model_is_not_touched_and_times_are_near_the_real_ones() -> None:
     # Loosely, because other tests run beside this one: the narrow network has a tenth of the multiply-adds.
     assert 0.2 < (said[1] / said[0]) / (real[1] / real[0]) < 5
     assert 0.2 < said[0] / real[0] < 5
+
+
+def test_a_few_networks_are_needed(made_up: list[int]) -> None:
+    model, example = widthwise.build_model("digits_net"), torch.zeros(1, 1, 8, 8)
+    with pytest.raises(ConfigError, match="8 sub-networks or more"):
+        measure_latency(model, widthwise.trace(model, example), example, networks=7)

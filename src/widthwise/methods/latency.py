@@ -10,6 +10,7 @@ from widthwise.channels import ChannelGraph
 from widthwise.cost import Budget, Latency
 from widthwise.cost.latency import fit_latency
 from widthwise.data import ImageData
+from widthwise.errors import ConfigError
 from widthwise.evaluate import module_times
 from widthwise.evaluate.modes import placement
 from widthwise.runs import read_json
@@ -19,6 +20,9 @@ __all__ = ["measure_latency", "timed_for"]
 
 NETWORKS = 32
 """Sub-networks that are timed by default."""
+
+LEAST = 8
+"""Fewer say nothing, and a quarter of them is held out."""
 
 SPREAD = 0.3
 """How far the share of a group lies from that of the whole network, at most."""
@@ -45,7 +49,12 @@ def measure_latency(
         space: widths that may be asked about.
         networks: how many, the full one and the narrowest among them.
         seed: of their widths.
+
+    Raises:
+        ConfigError: too few networks.
     """
+    if networks < LEAST:
+        raise ConfigError(f"Times are fitted to {LEAST} sub-networks or more, but got networks={networks}.")
     allowed = space if isinstance(space, Space) else (space or WidthSpace()).of(graph)
     widths = _widths(allowed, networks, seed)
     device, paths = placement(model)[0], tuple(dict.fromkeys(layer.module for layer in graph.layers))
