@@ -9,6 +9,7 @@ from rich.console import Console
 from search_memory import Memory
 from stage_toys import LIMITS, Bench, Killed, Padded, Plain, Toy, arbitrary, brute_force, smooth, toy
 
+from typecheck import annotations
 from widthwise import WidthSpace
 from widthwise.search import (
     DivisionReporter,
@@ -63,7 +64,8 @@ def wins(toys: list[Toy], make, metrics: tuple[str, ...], seeds: range) -> int:
         problem = toy_.problem(**toy_.limits(0.2 + 0.03 * seed, *metrics))
         bench = Bench(problem, make(problem, seed))
         settings = DivisionSettings(how="evolution", evaluations=None, manager=SMALL, stage=STAGE, seed=seed)
-        division = divide(StageLosses(problem, bench, Memory()), settings)
+        with annotations(checked=seed == 0):
+            division = divide(StageLosses(problem, bench, Memory()), settings)
         assert bool(problem.limits.met(division.widths[None])[0])
         count += division.loss <= brute_force(toy_, problem, bench.loss) + 1e-12
     return count
