@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "parallel": {"errors"},
     "runs": {"errors", "channels", "subnet", "zoo"},
     "evaluate": {"errors", "data"},
+    "export": {"errors", "evaluate", "runs"},
     "train": {"errors", "digest", "data", "evaluate", "runs"},
     "stages": {"errors", "channels", "subnet", "tracing", "evaluate"},
     "search": {"errors", "channels", "subnet", "cost", "runs"},
@@ -53,7 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "commands": {
         *("errors", "channels", "subnet", "tracing", "cost", "data", "zoo", "runs", "evaluate", "train", "search"),
-        *("methods", "recipes", "experiments", "report"),
+        *("methods", "recipes", "experiments", "report", "export"),
     },
     "cli": {"errors", "runs", "commands"},
     "__main__": {"cli"},

@@ -5,6 +5,7 @@ from widthwise.cost import Budget, CostModel
 from widthwise.data import load_data
 from widthwise.errors import WidthwiseError
 from widthwise.evaluate import accuracy, adaptive_bn
+from widthwise.export import export_model
 from widthwise.methods import FNNP, Baseline, Exploration, Joint, Result, Stagewise, compress, measure_latency
 from widthwise.runs.model import load, save
 from widthwise.subnet import WidthSpace, gated, materialize, shared
@@ -33,6 +34,7 @@ __all__ = [
     "adaptive_bn",
     "build_model",
     "compress",
+    "export_model",
     "gated",
     "load",
     "load_data",

@@ -14,7 +14,8 @@ The tree, broad classes to catch first::
     ├── ConfigError              a setting outside its range
     ├── ModelError
     │   ├── UnknownModel         a model name that nothing can build
-    │   └── WeightsMismatch      a weight file that does not fit the model
+    │   ├── WeightsMismatch      a weight file that does not fit the model
+    │   └── ExportFailed         a model that cannot be written in a format, or whose file computes something else
     ├── DataError
     │   ├── EmptyData            no example, or too few for a split
     │   ├── UnreadableData       a path, file or image that cannot be read
@@ -39,6 +40,7 @@ __all__ = [
     "CorruptRun",
     "DataError",
     "EmptyData",
+    "ExportFailed",
     "InfeasibleBudget",
     "InvalidBudget",
     "LabelOutOfRange",
@@ -113,6 +115,10 @@ class UnknownModel(ModelError):
 
 class WeightsMismatch(ModelError):
     """A weight file does not fit the model."""
+
+
+class ExportFailed(ModelError):
+    """A model cannot be written in a format, or its file computes something else."""
 
 
 class DataError(WidthwiseError):

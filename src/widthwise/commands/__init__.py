@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from widthwise.commands.experiments import compare_methods, correlate_proxies
+from widthwise.commands.exporting import export_run
 from widthwise.commands.pruning import evaluate, prune
 from widthwise.commands.recipes import recipe
 from widthwise.commands.reporting import report_runs
@@ -19,5 +20,6 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "compare": compare_methods,
     "correlate": correlate_proxies,
     "report": report_runs,
+    "export": export_run,
 }
 """By name."""
