@@ -99,7 +99,7 @@ def cpu() -> PeerSettings:
     )
     # end of user code
     # user code: exploration
-    exploration = Exploration(epochs=4, precision="bf16", settings=ExplorationSettings(lr=0.01))
+    exploration = Exploration(epochs=3, precision="bf16", settings=ExplorationSettings(lr=0.01))
     # end of user code
     return PeerSettings(
         model="resnet20",
