@@ -17,6 +17,7 @@ from rich.console import Console
 
 from benchmarks.report import Check, Table, page, page_path, show, write_page
 from widthwise import Budget, CostModel, WidthSpace, build_model, materialize, measure_latency, trace
+from widthwise.cost.latency import TICKS
 from widthwise.evaluate import kendall, latencies
 from widthwise.runs import describe_environment
 from widthwise.search import RandomRates, uniform_widths
@@ -77,13 +78,14 @@ def _measured(name: str, config: LatencyConfig) -> _Outcome:
     rows = []
     for place in range(config.unseen):
         share = least + SHARES[place % len(SHARES)] * (1 - least)
-        limits = Budget(latency=share).on(cost, space)
+        limits = Budget(latency=share, latency_batch=config.batch).on(cost, space)
         rows.append(RandomRates(space, limits, max_rate=0.95, seed=place).ask())
-    halves = [uniform_widths(space, budget.on(cost, space)) for budget in (Budget(macs=0.5), Budget(latency=0.5))]
+    half = Budget(latency=max(0.5, 1.01 * least), latency_batch=config.batch)  # a half may be out of reach
+    halves = [uniform_widths(space, budget.on(cost, space)) for budget in (Budget(macs=0.5), half)]
     widths = torch.stack([space.full, *halves, *rows])
     networks = [materialize(model, graph, graph.subnet(widths=row)) for row in widths]
     real = latencies(networks, example)
-    said = (torch.as_tensor(cost.measure("latency", widths)).double() / 1e9).tolist()
+    said = (torch.as_tensor(cost.measure("latency", widths)).double() * 1000 / TICKS).tolist()
     off = [abs(a / b - 1) for a, b in zip(said[3:], real[3:], strict=True)]
     tau = kendall(torch.tensor(said[3:]), torch.tensor(real[3:]))
     return _Outcome(name, seconds, median(off), tau, real[1] / real[0], real[2] / real[0], real[0])

@@ -1,5 +1,6 @@
 """Networks as files: they compute the same, for any number of images, or are not kept."""
 
+import errno
 import random
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 import widthwise
 from widthwise import export_model
 from widthwise.cli import main
-from widthwise.errors import ConfigError, ExportFailed
+from widthwise.errors import ConfigError, ExportFailed, SaveFailed
 
 
 def halved(name: str, size: int, channels: int = 3) -> nn.Module:
@@ -108,6 +109,24 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="exists"):
         export_model(Moody(), tmp_path / "model.onnx", torch.ones(2, 1, 4, 4))
     assert (tmp_path / "model.onnx").read_text() == "mine"
+
+
+def test_a_link_to_nowhere_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "model.pt2").symlink_to(tmp_path / "net.bin")
+    with pytest.raises(ConfigError, match="exists"):
+        export_model(Moody(), tmp_path / "model.pt2", torch.ones(2, 1, 4, 4))
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "pt2"])
+def test_a_full_disk_is_called_that(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr("torch.onnx.export", full)
+    with pytest.raises(SaveFailed, match="No space left"):
+        export_model(halved("digits_net", 8, 1), tmp_path / f"model.{suffix}", torch.ones(2, 1, 8, 8))
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_suffix_says_the_format(tmp_path: Path) -> None:

@@ -63,7 +63,8 @@ def test_a_search_that_was_too_short_is_told(made: Make) -> None:
         ("fnnp", 5, "5 candidates have been scored; the best so far is candidate"),
         ("joint", 1, "1 round has been scored"),
         ("stagewise", 20, "20 choices of widths were looked at"),
-        ("exploration", 6, "sampled sub-network"),
+        ("exploration", 4, "width strategies"),
+        ("exploration", 12, "sampled sub-network"),
         ("l1", 0, ""),
     ],
 )
@@ -171,17 +172,19 @@ def test_seeds_and_data_of_a_run(made: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget", "times"),
+    ("budget", "asked", "said"),
     [
-        ({"macs": 0.5}, None),
-        ({"latency": 0.5, "latency_batch": 8}, 1.2),
-        ({"latency": 0.9, "latency_ms": 4.0, "latency_batch": 8}, 1.5),
-        ({"latency": 0.6, "latency_batch": 8}, None),
-        ({"latency": 0.1, "latency_batch": 64}, 2.0),
+        ({"macs": 0.5}, None, False),
+        ({"latency": 0.5, "latency_batch": 8}, (8, 5.0), True),
+        ({"latency": 0.9, "latency_ms": 4.0, "latency_batch": 8}, (8, 4.0), True),
+        ({"latency": 0.6, "latency_batch": 8}, (8, 6.0), False),
+        ({"latency": 0.1, "latency_batch": 64}, (64, 5.0), True),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else str(value),
 )
-def test_more_time_than_asked_for_is_said(made: Make, budget: dict[str, float], times: float | None) -> None:
+def test_more_time_than_asked_for_is_said(
+    made: Make, budget: dict[str, float], asked: tuple[int, float] | None, said: bool
+) -> None:
     run = RunRecord.read(made("fnnp").path)
     assert run.result is not None
     result = {
@@ -190,5 +193,6 @@ def test_more_time_than_asked_for_is_said(made: Make, budget: dict[str, float], 
     }
     changed = replace(run, config={**run.config, "budget": budget}, result={**run.result, **result})
     report = run_report(changed)
-    assert report.summary.too_slow == (None if times is None else pytest.approx(times))
-    assert [f"{times:.2f} times as long" in text for text in report.answer.warnings] == [True] * (times is not None)
+    assert report.summary.asked == (None if asked is None else (asked[0], pytest.approx(asked[1])))
+    assert bool(report.answer.warnings) == said
+    assert all(f"for a batch of {asked[0]}" in text for text in report.answer.warnings if asked)

@@ -124,8 +124,8 @@ def evaluate(run: Path, data: str | None = None, data_options: DataConfig | None
     images = load_data(source, **asdict(data_options or (DataConfig() if saved is None else saved.data_options)))
     small = load(run)
     graph = trace(small, images.example())
-    (figures,) = measure([(small, graph.subnet())], CostModel(graph), images)
     before = Figures.from_json(read_json(paths.result_path)["before"])
+    (figures,) = measure([(small, graph.subnet())], CostModel(graph), images, before.latency_ms)
     Console().print(comparison_table({"before": before, "after": figures}))
 
 

@@ -102,8 +102,8 @@ class CostModel:
     ``macs`` counts the multiply-adds of convolutions, linear layers and matrix products of one forward pass on the
     example inputs of the trace (what ``torch.utils.flop_counter`` counts, halved, and what it leaves out: products
     with a vector and deformable convolutions); ``params`` counts all parameters; ``latency`` is what a forward pass is
-    predicted to take, in picoseconds, if measured times are given. They take a :class:`Subnet` (and return an int) or
-    widths ``[population, groups]`` (and return int64 ``[population]``).
+    predicted to take, in ticks of 10 femtoseconds, if measured times are given. They take a :class:`Subnet` (and return
+    an int) or widths ``[population, groups]`` (and return int64 ``[population]``).
 
     Args:
         graph: the network.
@@ -133,9 +133,9 @@ class CostModel:
         forms = {"macs": macs, "params": params}
         if latency is not None:
             forms["latency"] = _Form(len(widths))
-            for path, picoseconds, term in latency.terms(graph):
+            for path, ticks, term in latency.terms(graph):
                 if modules is None or modules(path):
-                    forms["latency"].add(picoseconds, *term)
+                    forms["latency"].add(ticks, *term)
         self.groups = tuple(sorted(set[int]().union(*(form.groups() for form in forms.values()))))
         """The prunable groups (their indices) that the cost depends on."""
         self._forms = {metric: form.compile() for metric, form in forms.items()}

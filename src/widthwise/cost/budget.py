@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from widthwise.cost.analytic import CostModel
-from widthwise.cost.latency import PICOSECONDS
+from widthwise.cost.latency import TICKS, Latency
 from widthwise.errors import InfeasibleBudget, InvalidBudget
 from widthwise.subnet.space import Space
 
@@ -63,7 +63,7 @@ class Budget:
                 f"latency is a fraction of the full model's, in (0, 1], but got {self.latency}; for milliseconds give "
                 "latency_ms."
             )
-        if self.latency_batch < 1:
+        if type(self.latency_batch) is not int or self.latency_batch < 1:
             raise InvalidBudget(f"latency_batch is a number of images, 1 or more, but got {self.latency_batch}.")
 
     @property
@@ -79,7 +79,7 @@ class Budget:
             InfeasibleBudget: no sub-network of the space meets every limit at once.
         """
         full = cost.full
-        limits = self._latency(full)
+        limits = self._latency(full, cost.timed)
         for name, value in (("macs", self.macs), ("params", self.params)):
             if value is None:
                 continue
@@ -99,19 +99,24 @@ class Budget:
             )
         return result
 
-    def _latency(self, full: Mapping[str, int]) -> dict[str, int]:
-        """The limit in picoseconds, if there is one."""
+    def _latency(self, full: Mapping[str, int], timed: Latency | None) -> dict[str, int]:
+        """The limit in ticks, if there is one."""
         if not self.needs_latency:
             return {}
-        if "latency" not in full:
+        if timed is None:
             raise InvalidBudget(
                 "A budget of latency needs measured times, but this cost model has none; give it "
                 "CostModel(graph, latency=widthwise.measure_latency(model, graph, example))."
             )
+        if timed.batch != self.latency_batch:
+            raise InvalidBudget(
+                f"Times belong to one size of batch, but the budget is for {self.latency_batch} images and batches of "
+                f"{timed.batch} were timed. Ask for latency_batch={timed.batch}, or measure again (in a new folder)."
+            )
         limit = math.floor(full["latency"] * (1 if self.latency is None else self.latency))
         if self.latency_ms is None:
             return {"latency": limit}
-        asked = math.floor(self.latency_ms * PICOSECONDS / 1000)
+        asked = math.floor(self.latency_ms * TICKS / 1000)
         if asked > full["latency"]:
             raise InvalidBudget(
                 f"A budget lies at or below the full model, but latency_ms={self.latency_ms} was asked of a model that "
@@ -166,5 +171,5 @@ def _shown(metric: str, value: int) -> str:
     return f"{text:>18}"
 
 
-def _milliseconds(picoseconds: int) -> float:
-    return picoseconds * 1000 / PICOSECONDS
+def _milliseconds(ticks: int) -> float:
+    return ticks * 1000 / TICKS

@@ -22,8 +22,9 @@ from widthwise.errors import CorruptRun, SubnetMismatch
 
 __all__ = ["Latency", "Term", "fit_latency", "latency_terms"]
 
-PICOSECONDS = 10**12
-"""Per second: whole numbers of them keep the sum exact, and the cheapest channel still costs hundreds."""
+TICKS = 10**14
+"""Per second. Whole numbers keep sums exact; on an accelerator a pair of channels may cost a picosecond, and 90 seconds
+stay below 2^53."""
 
 EVERY = 4
 """One network in so many is held out to see how far the fit can be trusted."""
@@ -40,9 +41,11 @@ class Latency:
     """
 
     modules: Mapping[str, tuple[int, ...]]
-    """Picoseconds per unit of each term of :func:`latency_terms`, by the path of the module, in order of the calls."""
-    batch: int
-    """Images of the batch that was timed."""
+    """Ticks per unit of each term of :func:`latency_terms`, by the path of the module, in order of the calls."""
+    graph: str
+    """Fingerprint of the network."""
+    shape: tuple[int, ...]
+    """Of the images that were timed, ``(batch, channels, height, width)``."""
     device: str
     """Where."""
     networks: int
@@ -50,38 +53,49 @@ class Latency:
     error: float
     """Median relative error of the whole network's time, on sub-networks that the fit had not seen."""
 
+    @property
+    def batch(self) -> int:
+        """Images of a forward pass that was timed."""
+        return self.shape[0]
+
     def to_json(self) -> dict[str, Any]:
         """As JSON data; the order of the modules matters."""
         modules = [[path, *coefficients] for path, coefficients in self.modules.items()]
-        return {**vars(self), "modules": modules}
+        return {**vars(self), "modules": modules, "shape": list(self.shape)}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Latency":
+    def from_json(cls, data: Any, source: object) -> "Latency":
         """From :meth:`to_json`.
+
+        Args:
+            data: what was read.
+            source: the file that it came from, for the message.
 
         Raises:
             CorruptRun: it is something else.
         """
         try:
-            return cls(**{**data, "modules": {path: tuple(coefficients) for path, *coefficients in data["modules"]}})
+            modules = {path: tuple(coefficients) for path, *coefficients in data["modules"]}
+            return cls(**{**data, "modules": modules, "shape": tuple(data["shape"])})
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptRun(
-                f"Measured times have fields {', '.join(cls.__annotations__)}, but those in the file do not fit "
-                f"({error}). Restore the file, or delete it to measure again in a new run."
+                f"Measured times have the fields {', '.join(cls.__annotations__)}, but those in {source} do not fit "
+                f"({type(error).__name__}: {error}). Restore the file from a backup, or start in a new folder."
             ) from error
 
     def terms(self, graph: ChannelGraph) -> Iterator[tuple[str, int, Term]]:
-        """(module path, picoseconds, product) of every term that costs something.
+        """(module path, ticks, product) of every term that costs something.
 
         Raises:
             SubnetMismatch: these are the times of another network.
         """
-        found = latency_terms(graph, tuple(self.modules))
-        if any(len(terms) != len(self.modules[path]) for path, terms in found.items()):
+        if self.graph != graph.fingerprint:
             raise SubnetMismatch(
-                f"Measured times belong to one network, but these of {len(self.modules)} modules are not of this "
-                "graph; measure its own with widthwise.measure_latency(model, graph, example)."
+                f"Measured times belong to one network, but these are of {self.graph}, and this one is "
+                f"{graph.fingerprint}. Measure its own with widthwise.measure_latency(model, graph, example); where a "
+                "folder holds a latency.json of another network, name another folder."
             )
+        found = latency_terms(graph, tuple(self.modules))
         for path, terms in found.items():
             for coefficient, term in zip(self.modules[path], terms, strict=True):
                 if coefficient:
@@ -90,6 +104,9 @@ class Latency:
 
 def latency_terms(graph: ChannelGraph, paths: tuple[str, ...]) -> dict[str, list[Term]]:
     """The products that the time of each module is a sum of: one, its axes and the next module's, its multiply-adds.
+
+    And those of the modules that it lies in, if they compute something themselves (attention between its projections):
+    that is done after some module inside has begun, and counts with it.
 
     Args:
         graph: the network.
@@ -101,9 +118,10 @@ def latency_terms(graph: ChannelGraph, paths: tuple[str, ...]) -> dict[str, list
             layers[layer.module].append(layer)
     found: dict[str, list[Term]] = {}
     for path, following in zip(paths, [*paths[1:], paths[-1]], strict=True):
-        axes = (axis for layer in layers[path] for axis in _axes(layer))
+        own = [layer for outer in paths if _within(path, outer) for layer in layers[outer]]
+        axes = (axis for layer in own for axis in _axes(layer))
         inputs = (axis for layer in layers[following] for axis in _axes(layer)[-1:])
-        products = ((layer.fixed, layer.per_channel) for layer in layers[path] if len(_axes(layer)) > 1)
+        products = ((layer.fixed, layer.per_channel) for layer in own if len(_axes(layer)) > 1)
         one: Term = ((), torch.zeros(0, len(graph.prunable), dtype=torch.int64))
         terms = {_key(term): term for term in (one, *axes, *inputs, *products)}
         found[path] = list(terms.values())
@@ -115,7 +133,7 @@ def fit_latency(
     widths: Int64[Tensor, "networks groups"],
     seconds: Mapping[str, Float64[Tensor, "networks"]],
     *,
-    batch: int,
+    shape: tuple[int, ...],
     device: str,
 ) -> Latency:
     """Fit the times of some sub-networks by least squares with coefficients of zero or more.
@@ -126,7 +144,7 @@ def fit_latency(
         graph: the network.
         widths: of the sub-networks.
         seconds: what each module took, from its start to the next one's, in the order of the calls.
-        batch: images that were timed.
+        shape: of the images that were timed.
         device: where.
     """
     terms = latency_terms(graph, tuple(seconds))
@@ -135,10 +153,11 @@ def fit_latency(
     seen = torch.arange(len(widths)) % EVERY != EVERY - 1
     tried = _fitted(designs, seconds, total, seen)
     predicted = sum(designs[path] @ torch.tensor(own, dtype=torch.float64) for path, own in tried.items())
-    errors = (torch.as_tensor(predicted) / PICOSECONDS / total - 1).abs()[~seen]
+    errors = (torch.as_tensor(predicted) / TICKS / total - 1).abs()[~seen]
     return Latency(
         modules=_fitted(designs, seconds, total, torch.ones_like(seen)),
-        batch=batch,
+        graph=graph.fingerprint,
+        shape=shape,
         device=device,
         networks=len(widths),
         error=median(errors.tolist()),
@@ -155,8 +174,13 @@ def _fitted(
         sizes = design.amax(0).clamp(min=1)
         left = (design[rows] / sizes / total[rows, None]).numpy()
         solution, _ = nnls(left, (seconds[path][rows] / total[rows]).numpy())
-        found[path] = tuple(np.rint(solution / sizes.numpy() * PICOSECONDS).astype(int).tolist())
+        found[path] = tuple(np.rint(solution / sizes.numpy() * TICKS).astype(int).tolist())
     return found
+
+
+def _within(path: str, outer: str) -> bool:
+    """Whether a module is another one or lies in it."""
+    return path == outer or not outer or path.startswith(f"{outer}.")
 
 
 def _axes(layer: Layer) -> list[Term]:

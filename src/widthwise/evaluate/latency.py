@@ -35,7 +35,7 @@ def latencies(models: Sequence[nn.Module], example: Tensor, *, repeats: int = 15
                 start = perf_counter()
                 model(batch)
                 if batch.device.type != "cpu":
-                    torch.accelerator.synchronize()
+                    torch.accelerator.synchronize(batch.device)
                 found.append((perf_counter() - start) * 1000)
     return [median(found[warmup:]) for found in times]
 
@@ -43,43 +43,55 @@ def latencies(models: Sequence[nn.Module], example: Tensor, *, repeats: int = 15
 def module_times(
     model: nn.Module, example: Tensor, paths: Collection[str], *, repeats: int = 9, warmup: int = 2
 ) -> dict[str, float]:
-    """Median seconds from the start of each module to the start of the next of them, in evaluation mode.
+    """Seconds from the start of each module to the start of the next of them, in evaluation mode; medians.
 
-    What comes before the first counts with the first, what follows the last with the last, so that they add up to the
-    whole pass. A module that is called twice has both times. In the order of the (first) calls; a module that is not
-    called is missing.
+    What comes before the first counts with the first, what follows the last with the last. Watching costs time, so
+    passes that are not watched take turns with those that are, and the times are scaled to add up to theirs. A module
+    that is called twice has both times; one that is not called is missing. In the order of the (first) calls.
 
     Args:
         model: left as it was.
         example: the batch to run, [batch, ...].
         paths: of the modules.
-        repeats: timed passes.
+        repeats: timed passes of either kind.
         warmup: passes before them.
     """
     device = placement(model)[0]
-    batch, passes = example.to(device), list[dict[str, float]]()
+    batch, passes, plain = example.to(device), list[dict[str, float]](), list[float]()
     marks: list[tuple[str, Any]] = []
 
     def hook(path: str) -> Callable[..., None]:
         return lambda *_: marks.append((path, _now(device)))
 
-    with ExitStack() as stack, torch.no_grad():
+    def run() -> tuple[Any, Any]:
+        marks.clear()
+        start = _now(device)
+        model(batch)
+        end = _now(device)
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
+        return start, end
+
+    with ExitStack() as stack, torch.no_grad():  # no inference mode: a model may keep what it computes
         stack.enter_context(evaluating(model))
-        for path in paths:
-            stack.enter_context(model.get_submodule(path).register_forward_pre_hook(hook(path)))
         for _ in range(warmup + repeats):
-            marks.clear()
-            start = _now(device)
-            model(batch)
-            end = _now(device)
-            if device.type != "cpu":
-                torch.accelerator.synchronize()
-            names, times = [path for path, _ in marks], [start, *(time for _, time in marks[1:]), end]
-            found = dict.fromkeys(names, 0.0)
-            for name, begin, stop in zip(names, times, times[1:], strict=False):
-                found[name] += _seconds(begin, stop)
-            passes.append(found)
-    return {name: median(found[name] for found in passes[warmup:]) for name in passes[0]}
+            with ExitStack() as watched:
+                for path in paths:
+                    watched.enter_context(model.get_submodule(path).register_forward_pre_hook(hook(path)))
+                passes.append(_stretches(*run(), marks))
+            plain.append(_seconds(*run()))
+    names = dict.fromkeys(name for found in passes[warmup:] for name in found)
+    times = {name: median(found.get(name, 0.0) for found in passes[warmup:]) for name in names}
+    scale = median(plain[warmup:]) / sum(times.values()) if sum(times.values()) else 1.0
+    return {name: scale * time for name, time in times.items()}
+
+
+def _stretches(start: Any, end: Any, marks: list[tuple[str, Any]]) -> dict[str, float]:
+    names, times = [path for path, _ in marks], [start, *(time for _, time in marks[1:]), end]
+    found = dict.fromkeys(names, 0.0)
+    for name, begin, stop in zip(names, times, times[1:], strict=False):
+        found[name] += _seconds(begin, stop)
+    return found
 
 
 def _now(device: torch.device) -> Any:
@@ -87,7 +99,7 @@ def _now(device: torch.device) -> Any:
     if device.type == "cpu":
         return perf_counter()
     event = torch.Event(device.type, enable_timing=True)
-    event.record()
+    event.record(torch.accelerator.current_stream(device))
     return event
 
 

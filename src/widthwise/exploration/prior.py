@@ -34,7 +34,8 @@ def by_rank(
         graph: whose groups.
         importance: of every channel, such as :meth:`ChannelGraph.importance`.
         spread: how sure the order is; 0 is none.
-        widths: what a sample keeps of each group on average; if not given, all groups have one mean (and keep it,
+        widths: what a sample keeps of each group on average (more or fewer than that many lie above 0.5, until the
+            search has decided); if not given, all groups have one mean (and keep it,
             nearly, when the log-odds are shifted onto a budget).
     """
     odds = torch.empty_like(importance)
@@ -93,7 +94,8 @@ def best_widths(
             parts: list[Draw] = [(0, batch, part) for batch in range(batches) for part in keep.chunk(max(1, workers))]
             found = dict(evaluate(parts))
             flat = torch.tensor([loss for place in range(len(parts)) for loss, _ in found[place]])
-            losses = finite(flat.reshape(batches, len(asked)).mean(0).tolist(), begin)
+            means = flat.reshape(batches, len(asked)).mean(0)
+            losses = finite(means.tolist(), f"the strategies from number {begin} on")
             known = {"event": "widths", "first": begin, "digest": digest_of(keep), "losses": losses}
             log.append(known)
         elif known["digest"] != digest_of(keep):

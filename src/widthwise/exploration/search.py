@@ -83,18 +83,18 @@ def _evaluated(
 ) -> Mapping[str, Any]:
     parts: list[Draw] = [(step // batches, step % batches, part) for part in keep.chunk(max(1, workers))]
     scores = [score for part in in_order(evaluate(parts)) for score in part]
-    losses = finite([loss for loss, _ in scores], step)
+    losses = finite([loss for loss, _ in scores], f"step {step}")
     facts = {"losses": losses, "accuracies": [accuracy for _, accuracy in scores]}
     log.append({"event": "samples", "step": step, "digest": digest_of(keep), **facts})
     return facts
 
 
-def finite(losses: list[float], step: int) -> list[float]:
+def finite(losses: list[float], of: str) -> list[float]:
     """The losses of one set: a sub-network whose outputs are no numbers counts as the worst of its set."""
     known = [loss for loss in losses if isfinite(loss)]
     if not known:
         raise NonFiniteLoss(
-            f"Sub-networks are compared by their losses, but none of the {len(losses)} of step {step} is a finite "
+            f"Sub-networks are compared by their losses, but none of the {len(losses)} of {of} is a finite "
             "number. Judge with precision='fp32' (or bf16) and statistics='batch', and look whether the full network "
             "computes finite outputs on these images."
         )

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,9 @@ def _read_onnx(path: Path) -> Run:
 
 
 def _write_program(model: nn.Module, example: Tensor, path: Path, any_batch: bool) -> None:
-    torch.export.save(torch.export.export(model, (example,), dynamic_shapes=_shapes(any_batch)), path)
+    buffer = BytesIO()  # on a full disk the writer of torch ends the process
+    torch.export.save(torch.export.export(model, (example,), dynamic_shapes=_shapes(any_batch)), buffer)
+    path.write_bytes(buffer.getbuffer())
 
 
 def _read_program(path: Path) -> Run:

@@ -39,7 +39,7 @@ def export_model(model: nn.Module, path: str | Path, example: Tensor, *, fixed_b
     if target.suffix not in FORMATS:
         known = ", ".join(f"{suffix} ({kind.about})" for suffix, kind in FORMATS.items())
         raise ConfigError(f"The suffix of the file says the format: {known}; but got {target.name!r}.")
-    if target.exists():
+    if target.exists() or target.is_symlink():
         raise ConfigError(f"Nothing is overwritten, but {target} exists; remove it, or give another path.")
     small, images = copy.deepcopy(model).cpu(), example.detach().cpu()
     if not fixed_batch and len(images) == 1:
@@ -60,10 +60,10 @@ def _written(model: nn.Module, images: Tensor, path: Path, fixed_batch: bool) ->
     except (ConfigError, ExportFailed, OSError):
         raise
     except Exception as error:  # exporters raise anything
-        remedy = "" if fixed_batch else " Try fixed_batch=True, or another format."
+        remedy = "" if fixed_batch else " If it takes one size of batch only, export it with fixed_batch."
         raise ExportFailed(
             f"A network must be exportable as {path.suffix}, but {type(model).__name__} is not: {_first_line(error)}."
-            f"{remedy}"
+            f"{remedy} Or try another format ({', '.join(FORMATS)})."
         ) from error
 
 
@@ -79,7 +79,7 @@ def _compare(model: nn.Module, found: list[Tensor], batch: Tensor) -> None:
         if not gap <= TOLERANCE:
             raise ExportFailed(
                 f"The file must compute what the network does, but for {len(batch)} images its outputs differ by "
-                f"{gap:.1e} of the largest one. It was not kept; try another format, or fixed_batch=True."
+                f"{gap:.1e} of the largest one. It was not kept; try another format, or fixed_batch."
             )
 
 

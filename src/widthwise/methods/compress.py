@@ -14,14 +14,14 @@ from widthwise.channels import ChannelGraph, Subnet
 from widthwise.cost import Budget, CostModel, Latency, Limits
 from widthwise.data import DataSource, ImageData, Split, at_most, load_data
 from widthwise.digest import digest, named
-from widthwise.errors import InvalidBudget, NothingToPrune
+from widthwise.errors import CorruptRun, InvalidBudget, NothingToPrune
 from widthwise.evaluate import accuracy, adaptive_bn, latencies
 from widthwise.evaluate.modes import evaluating, logits_of, placement
 from widthwise.methods.base import Found, Method, Task, Trainer
 from widthwise.methods.evaluators import CALIBRATION_BATCH, search_device
 from widthwise.methods.fnnp import FNNP
 from widthwise.methods.initialise import fresh
-from widthwise.methods.latency import timed_for
+from widthwise.methods.latency import begun_without, timed_for
 from widthwise.methods.live import LiveLog
 from widthwise.methods.result import Figures, Result, read_result, write_result
 from widthwise.parallel import ParallelConfig
@@ -96,18 +96,22 @@ def compress(
     if not graph.num_channels:
         reasons = "; ".join(f"{g.name} {g.reason}" for g in graph.pinned[:5])
         raise NothingToPrune(f"A model needs at least one group of prunable channels, but all are pinned: {reasons}.")
+    _check_outputs(model, images)
     allowed, known = space.of(graph), None if run is None else RunPaths(run).latency_path
-    if latency is None or (known is not None and known.exists()):
-        latency = timed_for(budget, model, graph, images, allowed, known)
+    if budget is not None and budget.needs_latency and begun_without(None if run is None else Path(run)):
+        raise CorruptRun(
+            f"A run with a budget of latency has its times, but {known} is missing. Restore it from a backup, or start "
+            "in a new folder."
+        )
+    latency = timed_for(budget, model, graph, images, allowed, known, latency)
     cost = CostModel(graph, latency=latency)
     limits = Limits(cost, {}) if budget is None else budget.on(cost, allowed)
-    _check_outputs(model, images)
     settings = {"budget": budget, "method": method, "space": space, "finetune": finetune, "train": train}
     config = describe(model, images, graph=graph.fingerprint, **settings)
     with ExitStack() as stack:
         path = Path(run) if run is not None else Path(stack.enter_context(TemporaryDirectory()))
         folder = stack.enter_context(RunFolder.open(path, config, seeds={"finetune": finetune.seed}))
-        if latency is not None:
+        if latency is not None and not RunPaths(path).latency_path.exists():
             write_json(RunPaths(path).latency_path, latency.to_json())
         trainer, phases = Trainer(path, images, progress), Phases(folder.journal)
         if train is not None:

@@ -10,13 +10,13 @@ from widthwise.channels import ChannelGraph
 from widthwise.cost import Budget, Latency
 from widthwise.cost.latency import fit_latency
 from widthwise.data import ImageData
-from widthwise.errors import ConfigError
+from widthwise.errors import ConfigError, RunMismatch
 from widthwise.evaluate import module_times
 from widthwise.evaluate.modes import placement
-from widthwise.runs import read_json
+from widthwise.runs import RunPaths, read_events, read_json
 from widthwise.subnet import Space, WidthSpace, materialize
 
-__all__ = ["measure_latency", "timed_for"]
+__all__ = ["begun_without", "measure_latency", "timed_for"]
 
 NETWORKS = 32
 """Sub-networks that are timed by default."""
@@ -62,29 +62,66 @@ def measure_latency(
     for row in widths:
         small = materialize(model, graph, graph.subnet(widths=row)).to(device)
         times.append(module_times(small, example, paths))
-    order = tuple(times[0])
+    order = tuple(dict.fromkeys(path for found in times for path in found))
     seconds = {path: torch.tensor([found.get(path, 0.0) for found in times], dtype=torch.float64) for path in order}
-    return fit_latency(graph, widths, seconds, batch=len(example), device=_name(device))
+    return fit_latency(graph, widths, seconds, shape=tuple(example.shape), device=_name(device))
 
 
 def timed_for(
-    budget: Budget | None, model: nn.Module, graph: ChannelGraph, images: ImageData, space: Space, path: Path | None
+    budget: Budget | None,
+    model: nn.Module,
+    graph: ChannelGraph,
+    images: ImageData,
+    space: Space,
+    path: Path | None,
+    given: Latency | None = None,
 ) -> Latency | None:
-    """What a budget needs to know of latency: from a file if it is there, else measured; None where that is nothing."""
+    """What a budget needs to know of latency: from the file of a run, as given, or measured; None if that is nothing.
+
+    Args:
+        budget: of the run.
+        model: the full network.
+        graph: its trace.
+        images: the data.
+        space: the allowed widths.
+        path: the file, which need not be there.
+        given: what the caller knows already.
+
+    Raises:
+        RunMismatch: the file says something else than the caller.
+        CorruptRun: the file is damaged.
+    """
     if budget is None or not budget.needs_latency:
         return None
-    if path is not None and path.exists():
-        return Latency.from_json(read_json(path))
-    return measure_latency(model, graph, images.example(budget.latency_batch), space=space)
+    if path is None or not path.exists():
+        return given or measure_latency(model, graph, images.example(budget.latency_batch), space=space)
+    known = Latency.from_json(read_json(path), path)
+    if given not in (None, known):
+        raise RunMismatch(
+            f"A run goes on with the times that it began with, but {path} holds others than those that were given. "
+            "Give none, or name another folder."
+        )
+    return known
+
+
+def begun_without(path: Path | None) -> bool:
+    """Whether a run has come further than its times, which are missing."""
+    if path is None:
+        return False
+    paths = RunPaths(path)
+    return not paths.latency_path.exists() and paths.journal_path.exists() and bool(read_events(paths.journal_path))
 
 
 def _widths(space: Space, networks: int, seed: int) -> Int64[Tensor, "networks groups"]:
-    """The full one, the narrowest, and between them shares of all sizes, different in each group."""
+    """The full one, the narrowest, and between them shares of all sizes, different in each group; in a random order.
+
+    What the machine does slowly (its clock, its temperature) would look like a slope if they came by size.
+    """
     generator = torch.Generator().manual_seed(seed)
     sizes = torch.linspace(0, 1, networks)[1:-1, None]
     moved = sizes + SPREAD * (2 * torch.rand(networks - 2, len(space.choices), generator=generator) - 1)
     rows = space.snap(moved.clamp(0, 1) * (space.full - space.smallest) + space.smallest)
-    return torch.cat([space.full[None], space.smallest[None], rows])
+    return torch.cat([space.full[None], space.smallest[None], rows])[torch.randperm(networks, generator=generator)]
 
 
 def _name(device: torch.device) -> str:

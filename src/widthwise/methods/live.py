@@ -46,6 +46,7 @@ SHOWN: dict[str, Callable[[Event], Scalars]] = {
     "trial": _trial,
     "round": _round,
     "stage_loss": _stage_loss,
+    "widths": lambda event: {"start/smallest loss": min(event["losses"])},
     "samples": _samples,
     "probabilities": _probabilities,
 }

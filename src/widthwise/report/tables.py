@@ -212,8 +212,8 @@ def comparison_table(metrics: Mapping[str, Figures]) -> Table:
     for name, x, y in accuracies:
         if x is not None and y is not None:
             table.add_row(name, f"{x:.2%}", f"{y:.2%}", f"{100 * (y - x):+.2f} points")
-    for batch, time in before.latency_ms.items():
-        small = after.latency_ms[batch]
+    for batch in sorted(before.latency_ms.keys() & after.latency_ms.keys()):
+        time, small = before.latency_ms[batch], after.latency_ms[batch]
         table.add_row(
             f"latency, batch {batch}", f"{time:.2f} ms", f"{small:.2f} ms", f"{time / small:.2f} times as fast"
         )

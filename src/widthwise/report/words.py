@@ -5,7 +5,7 @@ __all__ = ["METRICS", "PHASES", "amount", "counted", "duration", "ordinal", "per
 PHASES = {"train": "training", "search": "search", "finetune": "fine-tuning", "measure": "measuring"}
 """The phases of a run."""
 
-METRICS = {"macs": "multiply-adds", "params": "parameters"}
+METRICS = {"macs": "multiply-adds", "params": "parameters", "latency": "predicted time (ns)"}
 """What networks cost."""
 
 MINUS = "\N{MINUS SIGN}"

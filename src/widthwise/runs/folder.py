@@ -5,6 +5,7 @@
     config.json          the settings that decide the result; a resumed run must have the same
     journal.jsonl        everything that was asked and told, append-only (see `journal`)
     environment.json     a list: one entry for each start until the end, with versions, machine, seeds and command
+    latency.json         what the modules take, where the budget limits latency
     checkpoints/         training states
     model.safetensors    the small network's tensors
     subnet.json          how to build the small network

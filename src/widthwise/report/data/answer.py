@@ -13,6 +13,12 @@ from widthwise.report.words import amount, counted, ordinal, percent
 
 __all__ = ["Answer", "answer_of"]
 
+TOO_SLOW = 1.1
+"""Times the latency that was asked for: timings of one machine differ by less."""
+
+POOR_FIT = 0.15
+"""Median relative error of predicted times; on an idle machine it is a third of that."""
+
 TOO_COSTLY = 105
 """Percent of the budget: where draws at the end of an exploration cost more, it has not converged."""
 
@@ -102,8 +108,11 @@ def _why(
 ) -> Iterator[str]:
     if division is not None:
         yield from _of_stages(division)
+    tried = sum(len(event["losses"]) for event in run.of("widths"))
+    if tried and candidates is None:
+        yield f"The search starts at the best of {tried:,} width strategies, judged by its own losses."
     if candidates is not None:
-        yield from _of_candidates(candidates, finished)
+        yield from _of_candidates(candidates, finished, limited=run.config.get("budget") is not None)
     elif samples is not None:
         yield (
             f"{counted(samples.count, 'sampled sub-network')} in {counted(len(samples.steps), 'step')} moved a keep "
@@ -120,7 +129,7 @@ def _why(
         )
 
 
-def _of_candidates(candidates: Candidates, finished: bool) -> Iterator[str]:
+def _of_candidates(candidates: Candidates, finished: bool, *, limited: bool) -> Iterator[str]:
     chosen, count = candidates.chosen, counted(len(candidates.items), candidates.noun)
     best = max(candidates.items, key=lambda c: (c.score, -c.index))
     if not finished or chosen is None:
@@ -135,7 +144,7 @@ def _of_candidates(candidates: Candidates, finished: bool) -> Iterator[str]:
             f"{candidates.score}: {_score(candidates, chosen)}. Its network was fine-tuned."
         )
         return
-    within = " within the budget" if candidates.limits else ""
+    within = " within the budget" if limited else ""
     yield f"{count}{within} were scored ({candidates.score})."
     if len(candidates.finalists) == 1:
         yield f"{_named(candidates, chosen).capitalize()} had the best score, {_score(candidates, chosen)}."
@@ -174,15 +183,29 @@ def _warnings(summary: Summary, samples: Samples | None) -> Iterator[str]:
             f"{samples.used[-1]:.0f}% of the budget on average, so fitting it to the budget decided more than the "
             "search did. Take more epochs, or raise settings.lr and lower settings.decay."
         )
-    if summary.too_slow is not None:
+    if summary.asked is not None:
+        batch, asked = summary.asked
+        took = summary.latency[batch].after
+        if took > TOO_SLOW * asked:
+            yield (
+                f"The network takes {took:.2f} ms for a batch of {batch}, and {asked:.2f} ms were asked for: the "
+                "search goes by times that are predicted. Measure again with nothing beside it (widthwise evaluate), "
+                "or ask for less."
+            )
+    if summary.fit_error is not None and summary.fit_error > POOR_FIT:
         yield (
-            f"The network takes {summary.too_slow:.2f} times as long as was asked: times were predicted from those of "
-            "a few networks. Measure again with nothing beside it (widthwise evaluate), or ask for less."
+            f"Predicted times are off by {summary.fit_error:.0%} in the median. Was something else running while they "
+            "were measured? A larger latency_batch is timed more exactly."
         )
 
 
 def _notes(run: RunRecord, summary: Summary) -> Iterator[str]:
     settings = run.config.get("method", {})
+    if summary.fit_error is not None:
+        yield (
+            "The budget of latency is about predicted times, fitted to those of a few sub-networks; on others they "
+            f"were off by {summary.fit_error:.1%} in the median."
+        )
     if summary.finished and summary.within:
         yield f"The full network here is {summary.reference} as this method trained it, not the model as it came."
     if summary.finished and run.method == "Joint" and settings.get("finetune_images") == "all":

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from widthwise.cost.latency import TICKS
 from widthwise.methods import RunRecord
 from widthwise.search.division.pareto import undominated
 
@@ -48,7 +49,7 @@ class Division:
 
     stages: tuple[Stage, ...]
     metric: str
-    """What costs are counted in: ``macs``, or ``params`` where only these are limited."""
+    """What costs are counted in: ``macs``, or ``params`` or ``latency`` (ns) where only that is limited."""
     looked_at: int
     """Genes, all stages together."""
     gap: float | None
@@ -83,8 +84,18 @@ def division_of(run: RunRecord) -> Division | None:
 
 
 def _metric(run: RunRecord) -> str:
+    """The first that is limited."""
     budget = run.config.get("budget") or {}
-    return "params" if budget.get("macs") is None and budget.get("params") is not None else "macs"
+    if budget.get("macs") is not None:
+        return "macs"
+    if budget.get("params") is not None:
+        return "params"
+    return "macs" if budget.get("latency") is None and budget.get("latency_ms") is None else "latency"
+
+
+def _shown(cost: int | None, metric: str) -> int | None:
+    """Times in whole nanoseconds."""
+    return cost if cost is None or metric != "latency" else cost * 10**9 // TICKS
 
 
 def _stage(number: int, name: str, events: list[dict[str, Any]], end: Mapping[str, Any], metric: str) -> Stage:
@@ -96,13 +107,13 @@ def _stage(number: int, name: str, events: list[dict[str, Any]], end: Mapping[st
         name=name,
         genes=_genes(events, gene, metric),
         loss=None if losses is None else losses[number],
-        before=None if costs["before"] is None else costs["before"][number],
-        after=None if costs["after"] is None else costs["after"][number],
+        before=None if costs["before"] is None else _shown(costs["before"][number], metric),
+        after=None if costs["after"] is None else _shown(costs["after"][number], metric),
     )
 
 
 def _genes(events: list[dict[str, Any]], chosen: tuple[int, ...] | None, metric: str) -> tuple[Gene, ...]:
-    costs = [event.get("cost", {}).get(metric) for event in events]
+    costs = [_shown(event.get("cost", {}).get(metric), metric) for event in events]
     front: set[int] = set()
     if events and None not in costs:
         table, losses = np.array(costs, dtype=np.int64)[:, None], np.array([event["loss"] for event in events])

@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from widthwise.cost import Latency
 from widthwise.methods import RunRecord
 from widthwise.methods.record import PARENTS
 from widthwise.report.words import METRICS
+from widthwise.runs import RunPaths, read_json
 
 __all__ = ["Change", "Summary", "budget_in_words", "summarise"]
-
-TOO_SLOW = 1.1
-"""Times the latency that was asked for: timings of one machine differ by less."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,8 +67,10 @@ class Summary:
     """Seconds of trainings that are part of the search, by name."""
     reference: str = "the full network"
     """What ``before`` is; some methods train a full network of their own."""
-    too_slow: float | None = None
-    """How many times the latency that was asked for was measured, where that is clearly more than once."""
+    asked: tuple[int, float] | None = None
+    """Images of a batch, and the milliseconds that were asked for, where the budget limits latency."""
+    fit_error: float | None = None
+    """How far predictions of latency were off in the median, as a share, on networks that the fit had not seen."""
 
     @property
     def total(self) -> float:
@@ -120,16 +121,22 @@ def summarise(run: RunRecord, name: str = "") -> Summary:
         at_least=run.cut,
         reference=REFERENCES[run.parent],
         within={training: sum(epoch.seconds for epoch in history.epochs) for training, history in trainings.items()},
-        too_slow=_too_slow(run.config.get("budget") or {}, latency),
+        asked=_asked(run.config.get("budget") or {}, latency),
+        fit_error=_fit_error(run),
     )
 
 
-def _too_slow(budget: Mapping[str, Any], latency: Mapping[int, Change]) -> float | None:
-    time, share, absolute = latency.get(budget.get("latency_batch", 0)), budget.get("latency"), budget.get("latency_ms")
-    if time is None or (share is None and absolute is None):
+def _asked(budget: Mapping[str, Any], latency: Mapping[int, Change]) -> tuple[int, float] | None:
+    batch, share, absolute = budget.get("latency_batch", 0), budget.get("latency"), budget.get("latency_ms")
+    if batch not in latency or (share is None and absolute is None):
         return None
-    asked = min(time.before * (1 if share is None else share), time.before if absolute is None else absolute)
-    return time.after / asked if time.after > TOO_SLOW * asked else None
+    full = latency[batch].before
+    return batch, min(full * (1 if share is None else share), full if absolute is None else absolute)
+
+
+def _fit_error(run: RunRecord) -> float | None:
+    path = RunPaths(run.path).latency_path
+    return Latency.from_json(read_json(path), path).error if path.exists() else None
 
 
 def _change(before: float | None, after: float | None, scale: float = 1) -> Change | None:
@@ -147,7 +154,7 @@ def _method(run: RunRecord) -> str:
 def budget_in_words(budget: Mapping[str, Any] | None) -> str:
     """``50% of the multiply-adds``, ``300,000 parameters``, ``12 ms for a batch of 1``, ``none``."""
     budget = budget or {}
-    limits = {name: budget.get(name) for name in METRICS}
+    limits = {name: budget.get(name) for name in ("macs", "params")}
     words = [
         f"{100 * value:g}% of the {METRICS[name]}" if value <= 1 else f"{value:,} {METRICS[name]}"
         for name, value in limits.items()
