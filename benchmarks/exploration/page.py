@@ -17,7 +17,7 @@ __all__ = ["write"]
 
 Value = Mapping[str, Any]
 Results = Mapping[str, Value]
-Runs = dict[tuple[str, str], list[tuple[Value, Value]]]
+Runs = dict[tuple[str, str], dict[int, tuple[Value, Value]]]
 """(name, budget) to what was found and what came of it, by seed."""
 
 
@@ -49,14 +49,15 @@ def _runs(results: Results) -> Runs:
     for key, found in results.items():
         kind, _, rest = key.partition("/")
         if kind == "found" and f"tuned/{rest}" in results:
-            name, budget, _ = rest.split("/")
-            runs.setdefault((name, budget), []).append((found, results[f"tuned/{rest}"]))
-    return runs
+            name, budget, seed = rest.split("/")
+            runs.setdefault((name, budget), {})[int(seed)] = (found, results[f"tuned/{rest}"])
+    return {key: dict(sorted(seeds.items())) for key, seeds in runs.items()}
 
 
 def _result(runs: Runs) -> Table:
     rows = []
-    for (name, budget), pairs in sorted(runs.items(), key=lambda item: item[0][1]):
+    for (name, budget), seeds in sorted(runs.items(), key=lambda item: item[0][1]):
+        pairs = list(seeds.values())
         macs = fmean(found["macs"] for found, _ in pairs) / 1e6
         seconds = fmean(found["search_s"] for found, _ in pairs)
         before, after = (_mean([pair[place]["test"] for pair in pairs]) for place in (0, 1))
@@ -88,9 +89,9 @@ def _cost(results: Results) -> Table:
 
 def _checks(runs: Runs, results: Results) -> list[Check]:
     checks = []
-    for (name, budget), pairs in runs.items():
-        mine = runs.get(("exploration", budget), [])
-        both = list(zip(mine, pairs, strict=False))
+    for (name, budget), seeds in runs.items():
+        mine = runs.get(("exploration", budget), {})
+        both = [(mine[seed], pair) for seed, pair in seeds.items() if seed in mine]
         if name == "exploration" or not both:
             continue
         for place, when in enumerate(("before fine-tuning", "after")):
@@ -108,9 +109,13 @@ def _figures(run: Path, runs: Runs, results: Results) -> dict[str, tuple[Figure,
     figures: dict[str, tuple[Figure, str]] = {}
     budgets = sorted({budget for _, budget in runs})
     if budgets:
-        tests = {name: [t["test"] for _, t in pairs] for (name, budget), pairs in runs.items() if budget == budgets[0]}
+        tests = {
+            name: [t["test"] for _, t in seeds.values()]
+            for (name, budget), seeds in runs.items()
+            if budget == budgets[0]
+        }
         caption = f"Test accuracy after fine-tuning at {float(budgets[0]):.0%} of the MACs, by seed, and the means"
-        figures["result"] = (drawn(tests, by_seed, 1, (8, 3.6)), caption)
+        figures["result"] = (drawn(tests, by_seed, 1, (max(8, 1.2 * len(tests)), 3.6)), caption)
         log = run / "searches" / f"exploration-{budgets[0]}-0.jsonl"
         shown = [event for event in read_events(log) if event["event"] == "probabilities"]
         caption = "Keep probabilities of each group at the start, in the middle and at the end of a search (seed 0)"

@@ -8,6 +8,8 @@ from torch import Tensor
 from benchmarks.clock import PassClock
 from benchmarks.experiments import Value
 from benchmarks.exploration.arms import ABLATIONS, ARMS, Arm, Bench
+from widthwise.data import at_most
+from widthwise.exploration import batches_per_epoch
 from widthwise.runs import Journal
 
 __all__ = ["PARTS", "SWAPS"]
@@ -75,7 +77,9 @@ def cost(bench: Bench) -> None:
             task = bench.task(bench.settings.budgets[-1], log)
             with PassClock() as clock:
                 method.search(task)
-            samples = sum(len(event["losses"]) for event in log.events if event["event"] == "samples")
+            batches = batches_per_epoch(at_most(bench.data.train, method.images, method.seed), method.batch)
+            sizes = {"samples": 1, "widths": min(method.candidate_batches, batches)}
+            samples = sum(sizes[e["event"]] * len(e["losses"]) for e in log.events if e["event"] in sizes)
         return {"outside": clock.outside, "forward": clock.forward, "seconds": clock.whole, "samples": samples}
 
     bench.records.once("cost", measured)
