@@ -194,8 +194,9 @@ def _warnings(summary: Summary, samples: Samples | None) -> Iterator[str]:
             )
     if summary.fit_error is not None and summary.fit_error > POOR_FIT:
         yield (
-            f"Predicted times are off by {summary.fit_error:.0%} in the median. Kernels are slow for some widths: allow "
-            "only those that the hardware likes (space.multiple_of=16, say). And run nothing beside the measurement."
+            f"Predicted times are off by {summary.fit_error:.0%} in the median. Kernels are slow for some widths: "
+            "allow only those that the hardware likes (space.multiple_of=16, say), and run nothing beside the "
+            "measurement."
         )
 
 
