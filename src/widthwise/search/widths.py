@@ -45,8 +45,8 @@ def draw_rates(
     """Pruning rates ``r_l ~ U[0, R]`` per group, kept when the budget holds (FNNP, section 3).
 
     A strategy is kept when it meets every limit and uses the tightest one up to ``TOLERANCE``, so all candidates
-    cost the same; where the allowed widths are too coarse for that in ``max_draws`` draws, those that merely meet the
-    budget are filled up instead.
+    cost the same; where the allowed widths are too coarse for that in ``max_draws`` draws, or hardly any draw comes
+    near, those that merely meet the budget are scaled up to it instead.
 
     Args:
         space: the allowed widths.
@@ -90,7 +90,7 @@ def draw_rates(
             break  # the widths are too coarse to come closer
     if accepted < count and loose and sum(map(len, loose)):
         rest = torch.cat(loose)[: count - accepted]
-        found.extend(fill(space, limits, row)[None] for row in rest)
+        found.append(project(space, limits, rest.double() / space.full))
     if not found:
         raise InfeasibleBudget(
             f"Some random strategy must meet the budget, but none of {drawn:,} with rates up to R={max_rate} did; "
