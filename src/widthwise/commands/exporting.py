@@ -1,7 +1,6 @@
 """``widthwise export``."""
 
 from pathlib import Path
-from typing import Literal
 
 import torch
 from rich.console import Console
@@ -13,15 +12,13 @@ from widthwise.runs.model import load
 
 __all__ = ["export_run"]
 
-Suffix = Literal["onnx", "pt2"]
 
-
-def export_run(run: Path, to: Suffix = "onnx", out: Path | None = None, fixed_batch: int | None = None) -> None:
+def export_run(run: Path, to: str = "onnx", out: Path | None = None, fixed_batch: int | None = None) -> None:
     """Write the small network of a finished run as ONNX or a torch.export program, and prove the file.
 
     Args:
         run: the run folder.
-        to: the format.
+        to: the format, onnx or pt2 (a torch.export program).
         out: the file; RUN/model.onnx or RUN/model.pt2 if not given.
         fixed_batch: take batches of this size only; any if not given.
     """

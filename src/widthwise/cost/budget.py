@@ -15,8 +15,8 @@ from widthwise.subnet.space import Space
 
 __all__ = ["Budget", "Limits"]
 
-METRICS = {"macs": "macs", "params": "params", "latency": "latency (ms)"}
-"""What is limited, and how it is headed in a table."""
+HEADS = {"macs": "macs", "params": "params", "latency": "latency (ms)"}
+"""Of the table of what is reachable."""
 
 TOLERANCE = 0.005
 """How far below the tightest constraint a delivered network may lie, as a share, where the widths allow it."""
@@ -79,7 +79,7 @@ class Budget:
             InfeasibleBudget: no sub-network of the space meets every limit at once.
         """
         full = cost.full
-        limits = self._latency(full, cost.timed)
+        limits: dict[str, int] = {}
         for name, value in (("macs", self.macs), ("params", self.params)):
             if value is None:
                 continue
@@ -89,7 +89,7 @@ class Budget:
                     f"A budget lies at or below the full model, but {name}={int(value):,} was asked of a model with "
                     f"{full[name]:,}; a fraction in (0, 1] is a share of that."
                 )
-        limits = {metric: limits[metric] for metric in METRICS if metric in limits}
+        limits |= self._latency(full, cost.timed)
         result = Limits(cost, limits)
         if not bool(result.met(space.smallest[None])[0]):
             raise InfeasibleBudget(
@@ -158,7 +158,7 @@ def reachable(cost: CostModel, space: Space, limits: dict[str, int]) -> str:
     for ratio in (0.25, 0.5, 0.75):
         rows[f"uniform {ratio:.0%}"] = space.snap(space.full[None] * ratio)
     rows["full"] = space.full[None]
-    lines = ["  " + "".join(f"{head:>18}" for head in ("", *(METRICS[m] for m in limits)))]
+    lines = ["  " + "".join(f"{head:>18}" for head in ("", *(HEADS[m] for m in limits)))]
     for name, widths in rows.items():
         values = "".join(_shown(m, int(torch.as_tensor(cost.measure(m, widths), device="cpu")[0])) for m in limits)
         lines.append(f"  {name:>18}{values}")

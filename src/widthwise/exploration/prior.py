@@ -5,9 +5,8 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from widthwise.channels import ChannelGraph
-from widthwise.errors import CorruptRun
 from widthwise.exploration.evaluate import Draw
-from widthwise.exploration.search import Evaluate, digest_of, finite
+from widthwise.exploration.search import Evaluate, digest_of, finite, known
 from widthwise.search import Log, Searcher
 
 __all__ = ["best_widths", "by_rank"]
@@ -89,22 +88,16 @@ def best_widths(
     for begin in range(0, candidates, GENERATION):
         asked = [searcher.ask() for _ in range(min(GENERATION, candidates - begin))]
         keep = torch.stack([graph.top(importance, widths).keep for widths in asked])
-        known = next(done, None)
-        if known is None:
+        what, event = f"the strategies from number {begin} on", next(done, None)
+        if event is None:
             parts: list[Draw] = [(0, batch, part) for batch in range(batches) for part in keep.chunk(max(1, workers))]
             found = dict(evaluate(parts))
             flat = torch.tensor([loss for place in range(len(parts)) for loss, _ in found[place]])
-            means = flat.reshape(batches, len(asked)).mean(0)
-            losses = finite(means.tolist(), f"the strategies from number {begin} on")
-            known = {"event": "widths", "first": begin, "digest": digest_of(keep), "losses": losses}
-            log.append(known)
-        elif known["digest"] != digest_of(keep):
-            raise CorruptRun(
-                f"A search that is resumed tries the same widths again, but those from number {begin} on in the "
-                "journal are others. The run was made by another version of Widthwise or on other hardware; start a "
-                "new folder."
-            )
-        for widths, loss in zip(asked, known["losses"], strict=True):
+            losses = finite(flat.reshape(batches, len(asked)).mean(0).tolist(), what)
+            event = {"event": "widths", "first": begin, "digest": digest_of(keep), "losses": losses}
+            log.append(event)
+        losses = known(event, keep, what, first=begin)["losses"]
+        for widths, loss in zip(asked, losses, strict=True):
             searcher.tell(widths, -loss)
             best = min(best, (loss, widths), key=lambda pair: pair[0])
     return best[1]

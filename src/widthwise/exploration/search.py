@@ -18,7 +18,7 @@ from widthwise.exploration.searcher import ExplorationEstimation
 from widthwise.parallel import in_order
 from widthwise.search import Log
 
-__all__ = ["Evaluate", "digest_of", "explore_and_estimate", "finite"]
+__all__ = ["Evaluate", "digest_of", "explore_and_estimate", "finite", "known"]
 
 SNAPSHOTS = 20
 """How often the probabilities are written down, for pictures."""
@@ -68,8 +68,12 @@ def explore_and_estimate(
         while searcher.steps == step:
             subnets = [searcher.ask() for _ in range(searcher.settings.samples)]
             keep = torch.stack([subnet.keep for subnet in subnets])
-            known = next(done, None)
-            facts = _known(known, step, keep) if known else _evaluated(evaluate, step, batches, keep, workers, log)
+            event = next(done, None)
+            facts = (
+                known(event, keep, f"step {step}", step=step)
+                if event
+                else _evaluated(evaluate, step, batches, keep, workers, log)
+            )
             right += facts["accuracies"]
             for subnet, loss in zip(subnets, facts["losses"], strict=True):
                 searcher.tell(subnet, -loss)
@@ -101,10 +105,17 @@ def finite(losses: list[float], of: str) -> list[float]:
     return [loss if isfinite(loss) else max(known) for loss in losses]
 
 
-def _known(event: Mapping[str, Any], step: int, keep: Bool[Tensor, "samples channels"]) -> Mapping[str, Any]:
-    if (event["step"], event["digest"]) != (step, digest_of(keep)):
+def known(
+    event: Mapping[str, Any], keep: Bool[Tensor, "samples channels"], what: str, **place: int
+) -> Mapping[str, Any]:
+    """An event of the log, if it is that of these sub-networks.
+
+    Raises:
+        CorruptRun: it is that of others.
+    """
+    if event["digest"] != digest_of(keep) or any(event[name] != value for name, value in place.items()):
         raise CorruptRun(
-            f"A search that is resumed draws the same sub-networks again, but those of step {step} in the journal are "
+            f"A search that is resumed draws the same sub-networks again, but those of {what} in the journal are "
             "others. The run was made by another version of Widthwise or on other hardware; start a new folder."
         )
     return event

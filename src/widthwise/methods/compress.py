@@ -14,14 +14,14 @@ from widthwise.channels import ChannelGraph, Subnet
 from widthwise.cost import Budget, CostModel, Latency, Limits
 from widthwise.data import DataSource, ImageData, Split, at_most, load_data
 from widthwise.digest import digest, named
-from widthwise.errors import CorruptRun, InvalidBudget, NothingToPrune
+from widthwise.errors import InvalidBudget, NothingToPrune
 from widthwise.evaluate import accuracy, adaptive_bn, latencies
 from widthwise.evaluate.modes import evaluating, logits_of, placement
 from widthwise.methods.base import Found, Method, Task, Trainer
 from widthwise.methods.evaluators import CALIBRATION_BATCH, search_device
 from widthwise.methods.fnnp import FNNP
 from widthwise.methods.initialise import fresh
-from widthwise.methods.latency import begun_without, timed_for
+from widthwise.methods.latency import timed_for
 from widthwise.methods.live import LiveLog
 from widthwise.methods.result import Figures, Result, read_result, write_result
 from widthwise.parallel import ParallelConfig
@@ -98,11 +98,6 @@ def compress(
         raise NothingToPrune(f"A model needs at least one group of prunable channels, but all are pinned: {reasons}.")
     _check_outputs(model, images)
     allowed, known = space.of(graph), None if run is None else RunPaths(run).latency_path
-    if budget is not None and budget.needs_latency and begun_without(None if run is None else Path(run)):
-        raise CorruptRun(
-            f"A run with a budget of latency has its times, but {known} is missing. Restore it from a backup, or start "
-            "in a new folder."
-        )
     latency = timed_for(budget, model, graph, images, allowed, known, latency)
     cost = CostModel(graph, latency=latency)
     limits = Limits(cost, {}) if budget is None else budget.on(cost, allowed)

@@ -10,13 +10,13 @@ from widthwise.channels import ChannelGraph
 from widthwise.cost import Budget, Latency
 from widthwise.cost.latency import fit_latency
 from widthwise.data import ImageData
-from widthwise.errors import ConfigError, RunMismatch
+from widthwise.errors import ConfigError, CorruptRun, RunMismatch
 from widthwise.evaluate import module_times
 from widthwise.evaluate.modes import placement
 from widthwise.runs import RunPaths, read_events, read_json
 from widthwise.subnet import Space, WidthSpace, materialize
 
-__all__ = ["begun_without", "measure_latency", "timed_for"]
+__all__ = ["measure_latency", "timed_for"]
 
 NETWORKS = 32
 """Sub-networks that are timed by default."""
@@ -89,11 +89,16 @@ def timed_for(
 
     Raises:
         RunMismatch: the file says something else than the caller.
-        CorruptRun: the file is damaged.
+        CorruptRun: the file is damaged, or missing from a run that has begun.
     """
     if budget is None or not budget.needs_latency:
         return None
     if path is None or not path.exists():
+        if path is not None and _has_events(RunPaths(path.parent).journal_path):
+            raise CorruptRun(
+                f"A run with a budget of latency has its times, but {path} is missing. Restore it from a backup, or "
+                "start in a new folder."
+            )
         return given or measure_latency(model, graph, images.example(budget.latency_batch), space=space)
     known = Latency.from_json(read_json(path), path)
     if given not in (None, known):
@@ -104,12 +109,8 @@ def timed_for(
     return known
 
 
-def begun_without(path: Path | None) -> bool:
-    """Whether a run has come further than its times, which are missing."""
-    if path is None:
-        return False
-    paths = RunPaths(path)
-    return not paths.latency_path.exists() and paths.journal_path.exists() and bool(read_events(paths.journal_path))
+def _has_events(journal: Path) -> bool:
+    return journal.exists() and bool(read_events(journal))
 
 
 def _widths(space: Space, networks: int, seed: int) -> Int64[Tensor, "networks groups"]:

@@ -17,7 +17,7 @@ TOO_SLOW = 1.1
 """Times the latency that was asked for: timings of one machine differ by less."""
 
 POOR_FIT = 0.15
-"""Median relative error of predicted times; on an idle machine it is a third of that."""
+"""Median relative error of predicted times, above which a reader is warned."""
 
 TOO_COSTLY = 105
 """Percent of the budget: where draws at the end of an exploration cost more, it has not converged."""
