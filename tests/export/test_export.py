@@ -50,6 +50,16 @@ def test_a_file_computes_the_same_for_any_number_of_images(suffix, run, batch: i
             torch.testing.assert_close(run(path, images), model(images), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning")  # torch.export.load
+@pytest.mark.parametrize(("suffix", "run"), [("onnx", run_onnx), ("pt2", run_program)])
+def test_half_precision_may_round_elsewhere(suffix, run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    model = halved("digits_net", 8, 1).half().eval()
+    path = export_model(model, tmp_path / f"model.{suffix}", torch.randn(2, 1, 8, 8).half())
+    images = torch.randn(3, 1, 8, 8).half()
+    with torch.no_grad():
+        torch.testing.assert_close(run(path, images), model(images), rtol=1e-2, atol=1e-2)
+
+
 @pytest.mark.parametrize(
     ("name", "size"),
     [

@@ -186,7 +186,7 @@ def compare(
     trained, full_seconds = (model, None) if train is None else trained_once(model, images, train, folder, progress)
     made, latency = compared(folder, full_seconds), None
     if budget.needs_latency:
-        latency = _timed_once(trained, images, budget, folder / "latency.json", space, pin, unproved)
+        latency = _timed_once(trained, images, budget, folder / "latency.json", space, pin, unproved, progress)
     for seed in seeds:
         for name, method in methods.items():
             path = folder / name / f"seed-{seed}"
@@ -256,10 +256,11 @@ def _timed_once(
     space: WidthSpace | None,
     pin: Layers,
     unproved: Layers,
+    progress: bool,
 ) -> Latency | None:
     """One measurement of the times for all methods, kept in a file."""
     graph = trace(model, images.example().to(placement(model)[0]), pin=pin, unproved=unproved)
-    found = timed_for(budget, model, graph, images, (space or WidthSpace()).of(graph), path)
+    found = timed_for(budget, model, graph, images, (space or WidthSpace()).of(graph), path, progress=progress)
     if found is not None and not path.exists():
         write_json(path, found.to_json())
     return found

@@ -98,7 +98,7 @@ def compress(
         raise NothingToPrune(f"A model needs at least one group of prunable channels, but all are pinned: {reasons}.")
     _check_outputs(model, images)
     allowed, known = space.of(graph), None if run is None else RunPaths(run).latency_path
-    latency = timed_for(budget, model, graph, images, allowed, known, latency)
+    latency = timed_for(budget, model, graph, images, allowed, known, latency, progress)
     cost = CostModel(graph, latency=latency)
     limits = Limits(cost, {}) if budget is None else budget.on(cost, allowed)
     settings = {"budget": budget, "method": method, "space": space, "finetune": finetune, "train": train}

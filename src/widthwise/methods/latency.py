@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Int64
+from rich.progress import track
 from torch import Tensor, nn
 
 from widthwise.channels import ChannelGraph
@@ -36,6 +37,7 @@ def measure_latency(
     space: Space | WidthSpace | None = None,
     networks: int = NETWORKS,
     seed: int = 0,
+    progress: bool = False,
 ) -> Latency:
     """Time sub-networks of all sizes where the model lies, and fit what each module takes to their widths.
 
@@ -49,6 +51,7 @@ def measure_latency(
         space: widths that may be asked about.
         networks: how many, the full one and the narrowest among them.
         seed: of their widths.
+        progress: show a bar.
 
     Raises:
         ConfigError: too few networks.
@@ -59,7 +62,9 @@ def measure_latency(
     widths = _widths(allowed, networks, seed)
     device, paths = placement(model)[0], tuple(dict.fromkeys(layer.module for layer in graph.layers))
     times = []
-    for row in widths:
+    # Drawn once a second, because drawing takes time too.
+    shown = track(widths, "times of sub-networks", refresh_per_second=1, transient=True, disable=not progress)
+    for row in shown:
         small = materialize(model, graph, graph.subnet(widths=row)).to(device)
         times.append(module_times(small, example, paths))
     order = tuple(dict.fromkeys(path for found in times for path in found))
@@ -75,6 +80,7 @@ def timed_for(
     space: Space,
     path: Path | None,
     given: Latency | None = None,
+    progress: bool = False,
 ) -> Latency | None:
     """What a budget needs to know of latency: from the file of a run, as given, or measured; None if that is nothing.
 
@@ -86,6 +92,7 @@ def timed_for(
         space: the allowed widths.
         path: the file, which need not be there.
         given: what the caller knows already.
+        progress: show a bar while they are measured.
 
     Raises:
         RunMismatch: the file says something else than the caller.
@@ -99,7 +106,8 @@ def timed_for(
                 f"A run with a budget of latency has its times, but {path} is missing. Restore it from a backup, or "
                 "start in a new folder."
             )
-        return given or measure_latency(model, graph, images.example(budget.latency_batch), space=space)
+        example = images.example(budget.latency_batch)
+        return given or measure_latency(model, graph, example, space=space, progress=progress)
     known = Latency.from_json(read_json(path), path)
     if given not in (None, known):
         raise RunMismatch(
