@@ -23,10 +23,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.peers.ours import compressed, keeps_weights, method_of
+from benchmarks.peers.ours import compressed, keeps_weights, method_of, reconstructs
 from benchmarks.peers.task import Job, Pruned, Task
 from benchmarks.peers.variants import TOOLS
-from widthwise import accuracy, adaptive_bn, load_data, materialize
+from widthwise import accuracy, adaptive_bn, load_data, materialize, reconstruct_weights
 from widthwise.data import ImageData, at_most
 from widthwise.methods import Result
 from widthwise.methods.compress import CALIBRATION_IMAGES
@@ -135,6 +135,9 @@ def _before(job: Job, data: ImageData, result: Result) -> dict[str, float]:
     """Accuracies before fine-tuning, of the given network without the channels that went."""
     small = materialize(job.model, result.graph, result.subnet).to(search_device())
     left = accuracy(small, data.val)
+    if reconstructs(job):
+        images = at_most(data.train, job.task.settings.reconstruct, job.task.seed)
+        reconstruct_weights(job.model, small, result.graph, result.subnet, images.batches(CALIBRATION_BATCH))
     _calibrate(small, data, job.task.seed)
     return {"left": left, "adapted": accuracy(small, data.val)}
 

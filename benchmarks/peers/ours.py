@@ -1,5 +1,6 @@
 """Ours, measured in the same way; ``compress`` also fine-tunes, with the same settings, so that is part of its call."""
 
+from functools import partial
 from pathlib import Path
 
 import widthwise  # user code
@@ -9,7 +10,7 @@ from widthwise.data import ImageData
 from widthwise.experiments.compare import baselines, seeded  # user code: baseline
 from widthwise.methods import FNNP, METHODS, Baseline, Exploration, Method, Result, RunRecord
 
-__all__ = ["compressed", "keeps_weights", "method_of"]
+__all__ = ["compressed", "keeps_weights", "method_of", "reconstructs"]
 
 
 def method_of(job: Job) -> Method:
@@ -26,11 +27,18 @@ def keeps_weights(method: Method) -> bool:
     return isinstance(method, FNNP | Exploration) or (isinstance(method, Baseline) and method.scratch is None)
 
 
+def reconstructs(job: Job) -> bool:
+    """Whether the weights are fitted to the full network's outputs before they are fine-tuned."""
+    return bool(job.task.options.get("reconstruct"))
+
+
 def compressed(job: Job, data: ImageData, method: Method) -> tuple[Result, RunRecord]:
     """The result and the record of its run, whose phases were timed."""
     folder, share, finetune = Path(job.task.folder), job.task.share, job.task.finetune
-    model = job.model
+    model, compress = job.model, widthwise.compress
+    if reconstructs(job):
+        compress = partial(compress, reconstruct=job.task.settings.reconstruct)  # user code: reconstructed
     # user code
-    result = widthwise.compress(model, data, budget=Budget(macs=share), method=method, run=folder, finetune=finetune)
+    result = compress(model, data, budget=Budget(macs=share), method=method, run=folder, finetune=finetune)
     # end of user code
     return result, RunRecord.read(folder)

@@ -182,6 +182,7 @@ def _settings(one: Measured) -> str:
         for name in METHODS
     ]
     notes += [
+        f"reconstructed: weights fitted to {config['reconstruct']} training images before they are fine-tuned",
         f"{config['threads']} thread per process; each network in a process of its own",
         f"validation images that a peer may judge by: {config['score_images'] or 'all'}",
         f"all of it again: `{command_of(one.settings, one.model, weights=one.weights)}`",

@@ -52,6 +52,8 @@ class PeerSettings:
     """Batches of training images that gradients are taken on (Torch-Pruning's examples take 10)."""
     gradient_batch: int = 128
     """Images in each."""
+    reconstruct: int = 250
+    """Training images that weights are fitted to, in the rows that say so."""
     minutes: float = 120.0
     """Limit of one process."""
     threads: int = 1
@@ -160,6 +162,7 @@ def tiny() -> PeerSettings:
         seeds=(0, 1),
         residual=(),
         score_images=64,
+        reconstruct=64,
         calibration_batch=16,
         gradient_batches=2,
         gradient_batch=32,

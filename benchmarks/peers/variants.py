@@ -1,7 +1,7 @@
 """What is compared: every tool, in the ways that its documentation offers. One visible table."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal
@@ -101,10 +101,23 @@ BASELINE_TITLES = {
     "random": "uniform width, random filters",
 }
 
+
+def _reconstructed(*names: str) -> dict[str, Variant]:
+    """The same, with weights that are fitted to the full network's outputs before they are fine-tuned."""
+    rows = {**_ours("method", METHOD_TITLES), **_ours("baseline", BASELINE_TITLES)}
+    return {f"widthwise/{name}/reconstructed": _fitted(rows[f"widthwise/{name}"]) for name in names}
+
+
+def _fitted(row: Variant) -> Variant:
+    options, labels = {**row.options, "reconstruct": True}, (*row.labels, "reconstructed")
+    return replace(row, title=f"{row.title}, reconstructed", options=options, labels=labels)
+
+
 VARIANTS: dict[str, Variant] = {
     "full": Variant("none", "full network"),
     **_ours("method", METHOD_TITLES),
     **_ours("baseline", BASELINE_TITLES),
+    **_reconstructed("fnnp", "exploration", "l1"),
     **{
         f"torch_pruning/{importance}/{scope}": _pruning(importance, scope)
         for importance in ("l1", "group_norm", "bn_scale", "taylor")

@@ -157,8 +157,9 @@ def test_the_command_of_a_row_names_all_but_the_paths() -> None:
 
 def test_kinds_are_methods_baselines_and_peers() -> None:
     of = {kind: {n for n, v in VARIANTS.items() if v.kind == kind} for kind in ("method", "baseline", "peer")}
-    assert of["method"] == {f"widthwise/{name}" for name in METHODS}
-    assert of["method"] | of["baseline"] == {f"widthwise/{name}" for name in OURS}
+    again = {f"widthwise/{name}/reconstructed" for name in ("fnnp", "exploration", "l1")}
+    assert of["method"] - again == {f"widthwise/{name}" for name in METHODS}
+    assert (of["method"] | of["baseline"]) - again == {f"widthwise/{name}" for name in OURS}
     assert {VARIANTS[name].tool for name in of["peer"]} == {"torch_pruning", "fastnas", "none"}
     row = row_of(_value("widthwise/random", 0), "digits_net", weights=False)
     assert row is not None
@@ -413,13 +414,18 @@ def _run(folder: Path, *only: str, seeds: tuple[str, ...] = ("0",)) -> dict[str,
 
 
 def test_ours_is_measured_like_a_peer_and_nothing_is_measured_twice(tmp_path: Path) -> None:
-    found = _run(tmp_path, "full", "widthwise/l1", "widthwise/uniform")
+    found = _run(tmp_path, "full", "widthwise/l1", "widthwise/l1/reconstructed", "widthwise/uniform")
     full, small, uniform = (found[key] for key in ("full", "widthwise-l1-0.5-0", "widthwise-uniform-0.5-0"))
     for value in (small, uniform):
         assert 0.9 * full["macs"] / 2 < value["macs"] <= full["macs"] / 2
         assert value["params"] < full["params"]
         assert min(value["search_seconds"], value["finetune_seconds"], value["memory_mib"]) > 0
     assert small["lines"] == VARIANTS["widthwise/l1"].lines
+    fitted = found["widthwise-l1-reconstructed-0.5-0"]
+    assert fitted["lines"] == small["lines"] + 1
+    assert fitted["macs"] == small["macs"]
+    assert fitted["left"] == small["left"]
+    assert fitted["adapted"] != small["adapted"]
     assert 0 < small["left"] <= 1
     assert uniform["left"] is uniform["adapted"] is None, "its weights were drawn afresh"
     before = (tmp_path / "run" / "journal.jsonl").read_bytes()

@@ -9,8 +9,8 @@ from torch.utils.data import TensorDataset
 
 import widthwise
 from widthwise.errors import ConfigError, EmptyData, InfeasibleBudget, LabelOutOfRange, NothingToPrune, RunMismatch
-from widthwise.methods import FNNP
-from widthwise.train import TrainConfig
+from widthwise.methods import FNNP, Baseline
+from widthwise.train import TrainConfig, fit
 
 SHORT = TrainConfig(epochs=2, lr=0.02)
 
@@ -87,6 +87,17 @@ def test_every_strategy_and_evaluator(strategy, evaluator):
         digits_net(), "digits", budget=widthwise.Budget(macs=0.5), method=method, finetune=TrainConfig(epochs=0)
     )
     assert result.metrics["after"].macs <= 0.5 * result.metrics["before"].macs
+
+
+def test_reconstructed_weights_save_accuracy_without_any_training():
+    data, model = widthwise.load_data("digits"), digits_net()
+    fit(model, data.train, TrainConfig(epochs=5))
+    settings = {"budget": widthwise.Budget(macs=0.4), "method": Baseline(), "finetune": TrainConfig(epochs=0)}
+    lost, kept = (widthwise.compress(model, data, reconstruct=images, **settings) for images in (0, 250))
+    assert torch.equal(lost.subnet.keep, kept.subnet.keep)
+    assert kept.metrics["after"].val_accuracy > lost.metrics["after"].val_accuracy + 0.05
+    with pytest.raises(ConfigError, match="reconstruct"):
+        widthwise.compress(model, data, reconstruct=-1, **settings)
 
 
 def test_distillation_from_the_full_network():

@@ -41,6 +41,7 @@ def compare_methods(
     scratch: TrainConfig = TrainConfig(epochs=20, lr=0.1),  # noqa: B008 - frozen
     pin: tuple[str, ...] | str = (),
     unproved: tuple[str, ...] | str = (),
+    reconstruct: int = 0,
     run: Path | None = None,
     show: Shown = "terminal",
     seed: int = 0,
@@ -66,6 +67,7 @@ def compare_methods(
         scratch: how the row uniform is trained from fresh weights.
         pin: path or pattern of layers to leave exactly as they are (layer1.*), or a list ([layer1.*,fc]).
         unproved: the same for layers to prune although the trace cannot prove them, at your own risk.
+        reconstruct: training images that finalists' weights are fitted to by least squares before they are trained.
         run: the folder of the runs; runs/compare-MODEL-DATA if not given. Runs that are there are used.
         show: as a table in the terminal, or as text, csv, json or latex on standard output.
         seed: of the full model's first weights, where it is trained here.
@@ -96,6 +98,7 @@ def compare_methods(
         builder=recipe.builder(images),
         pin=pin,
         unproved=unproved,
+        reconstruct=reconstruct,
         say=Console(stderr=True, highlight=False).print,
     )
     _show(found.table(), show, folder / "comparison")

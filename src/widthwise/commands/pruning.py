@@ -47,6 +47,7 @@ def prune(
     finetune: TrainConfig = TrainConfig(epochs=20, lr=0.02),  # noqa: B008 - frozen
     pin: tuple[str, ...] | str = (),
     unproved: tuple[str, ...] | str = (),
+    reconstruct: int = 0,
     run: Path | None = None,
     seed: int = 0,
 ) -> Path:
@@ -71,6 +72,8 @@ def prune(
         finetune: how the best candidates are trained.
         pin: path or pattern of layers to leave exactly as they are (layer1.*), or a list ([layer1.*,fc]).
         unproved: the same for layers to prune although the trace cannot prove them, at your own risk.
+        reconstruct: training images that the weights of the best candidates are fitted to by least squares before they
+            are trained (250, say); none by default.
         run: the run folder; runs/MODEL-DATA if not given. The same command goes on where it was killed.
         seed: of the full model's first weights, where it is trained here.
     """
@@ -86,6 +89,7 @@ def prune(
         finetune=finetune,
         pin=pin,
         unproved=unproved,
+        reconstruct=reconstruct,
         seed=seed,
     )
     if train_first is None:

@@ -5,6 +5,7 @@ from widthwise.evaluate.calibrate import CalibrationResult, adaptive_bn
 from widthwise.evaluate.latency import latencies, module_times
 from widthwise.evaluate.modes import Precision
 from widthwise.evaluate.ranking import Correlation, Estimate, correlation, kendall, pearson, phi, spearman
+from widthwise.evaluate.reconstruct import reconstruct_weights
 
 __all__ = [
     "CalibrationResult",
@@ -20,6 +21,7 @@ __all__ = [
     "module_times",
     "pearson",
     "phi",
+    "reconstruct_weights",
     "score",
     "spearman",
 ]

@@ -149,6 +149,7 @@ def compare(
     builder: ModelSpec | str | None = None,
     pin: Layers = (),
     unproved: Layers = (),
+    reconstruct: int = 0,
     progress: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> Comparison:
@@ -171,6 +172,7 @@ def compare(
         builder: see :func:`widthwise.compress`.
         pin: see there.
         unproved: see there.
+        reconstruct: see there.
         progress: show bars.
         say: is told of each finished run.
 
@@ -201,6 +203,7 @@ def compare(
                 builder=builder,
                 pin=pin,
                 unproved=unproved,
+                reconstruct=reconstruct,
                 latency=latency,
                 progress=progress,
             )

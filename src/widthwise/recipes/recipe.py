@@ -42,6 +42,8 @@ class Recipe:
     """See :func:`widthwise.trace`."""
     unproved: tuple[str, ...] | str = ()
     """See :func:`widthwise.trace`."""
+    reconstruct: int = 0
+    """See :func:`widthwise.compress`."""
     seed: int = 0
     """Of the full model's first weights."""
 
@@ -65,6 +67,7 @@ class Recipe:
             builder=self.builder(images),
             pin=self.pin,
             unproved=self.unproved,
+            reconstruct=self.reconstruct,
             progress=progress,
         )
 
