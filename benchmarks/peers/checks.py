@@ -21,7 +21,8 @@ def checks_of(found: Found, full_macs: int | None) -> list[Check]:
     checks = []
     for budget, of in found.items():
         by_name = {summary.name: summary for summary in of}
-        for check in (*_ahead(of), *_among_peers(by_name), *_fastnas(by_name, full_macs), *_times(by_name)):
+        among = (*_among_peers(by_name), *_fastnas(by_name, full_macs), *_times(by_name), *_reconstruction(by_name))
+        for check in (*_ahead(of), *among):
             checks.append(Check(f"{check.prediction} ({budget:.0%})", check.measured, check.held))
     return checks
 
@@ -102,6 +103,18 @@ def _fastnas(by_name: Mapping[str, Summary], full_macs: int | None) -> list[Chec
         gap = 100 * (max(s.score for s in fast) - max(s.score for s in pruning))
         text = "FastNAS is more accurate than Torch-Pruning's best variant, by less than a point"
         checks.append(Check(text, f"{gap:+.2f} points", 0 < gap < 1))
+    return checks
+
+
+def _reconstruction(by_name: Mapping[str, Summary]) -> list[Check]:
+    checks = []
+    for name, fitted in by_name.items():
+        plain = by_name.get(name.removesuffix(", reconstructed"))
+        if plain is not None and plain is not fitted:
+            gap = 100 * (fitted.score - plain.score)
+            checks.append(
+                Check(f"reconstruction helps {plain.name} after fine-tuning too", f"{gap:+.2f} points", gap > 0)
+            )
     return checks
 
 

@@ -226,6 +226,14 @@ def test_the_time_is_compared_with_every_peer() -> None:
     assert time.measured == "Widthwise FNNP 30 s, Torch-Pruning Taylor, local 21 s"
 
 
+def test_reconstruction_is_held_against_the_same_without() -> None:
+    fitted = _rows("widthwise/fnnp/reconstructed", 0.91, 0.915)
+    checks = [c for c in checks_of(summaries((*FNNP, *fitted, *AHEAD)), None) if "reconstruction" in c.prediction]
+    assert [(c.prediction, c.measured, c.held) for c in checks] == [
+        ("reconstruction helps Widthwise FNNP after fine-tuning too (50%)", "+0.75 points", True)
+    ]
+
+
 # -- the page
 
 
