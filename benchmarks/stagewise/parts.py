@@ -89,7 +89,8 @@ def winner(lab: Lab, variant: str) -> Key:
     """The widths that the method finds with a super-net of this kind, which is trained already."""
 
     def search() -> dict[str, Any]:
-        with lab.searching(f"winner-{variant}") as log:
+        # Judging networks whole begins where the division ends: with one log no gene is looked at twice.
+        with lab.searching(f"winner-{'inplace' if variant == 'chained' else variant}") as log:
             found = lab.bench.method(variant).search(lab.bench.stagewise_task(variant, log))
         return {"widths": found.trials[0].widths.tolist(), "score": found.trials[0].score}
 

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from widthwise import build_model, load_data
 from widthwise.errors import ConfigError, CorruptRun, RunMismatch
 from widthwise.methods import METHODS
-from widthwise.runs import RunFolder, read_events
+from widthwise.runs import RunFolder, read_events, read_json
 
 ROW = Row(
     **{"variant": "widthwise/fnnp", "kind": "method", "settings": "cpu", "model": "resnet20", "weights": True},
@@ -39,6 +39,8 @@ TASK = Task(
     **{"tool": "none", "options": {}, "lines": 0, "share": 0.5, "seed": 1, "named": "tiny", "model": "digits_net"},
     **{"data": "digits", "weights": None, "folder": "somewhere"},
 )
+
+MARKS = ("", "-reconstructed")
 
 OURS = ("fnnp", "stagewise", "joint", "exploration", "uniform", "l1", "geometric_median", "bn_scale", "random")
 
@@ -433,7 +435,8 @@ def test_ours_is_measured_like_a_peer_and_nothing_is_measured_twice(tmp_path: Pa
     assert fitted["lines"] == small["lines"] + 1
     assert fitted["macs"] == small["macs"]
     assert fitted["left"] == small["left"]
-    assert fitted["adapted"] != small["adapted"]
+    runs = [read_json(tmp_path / "run" / "runs" / f"widthwise-l1{end}-0.5-0" / "config.json") for end in MARKS]
+    assert [run["reconstruct"] for run in runs] == [0, tiny().reconstruct]
     assert 0 < small["left"] <= 1
     assert uniform["left"] is uniform["adapted"] is None, "its weights were drawn afresh"
     before = (tmp_path / "run" / "journal.jsonl").read_bytes()

@@ -70,6 +70,16 @@ def test_what_the_channels_that_stay_can_make_up_for_is_made_up_for(make: Callab
     assert not any(module._forward_hooks for network in (model, small) for module in network.modules())
 
 
+@pytest.mark.parametrize("make", [plain, strided])
+def test_nothing_changes_where_nothing_is_lacking(make: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    model = make().eval()
+    graph = widthwise.trace(model, torch.randn(2, 3, 8, 8))
+    small = materialize(model, graph, graph.subnet())
+    assert reconstruct_weights(model, small, graph, graph.subnet(), batches()) == 3
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(model.parameters(), small.parameters(), strict=True))
+
+
 @pytest.mark.parametrize("name", ["digits_net", "resnet20", "mobilenet_v1", "torchvision:shufflenet_v2_x0_5"])
 def test_a_whole_network_stays_what_it_is(name: str) -> None:
     """Its own weights fit it: depthwise and grouped layers, strides, batch norms."""
