@@ -21,8 +21,9 @@ def checks_of(found: Found, full_macs: int | None) -> list[Check]:
     checks = []
     for budget, of in found.items():
         by_name = {summary.name: summary for summary in of}
-        among = (*_among_peers(by_name), *_fastnas(by_name, full_macs), *_times(by_name), *_reconstruction(by_name))
-        for check in (*_ahead(of), *among):
+        predictions = [*_ahead(of), *_among_peers(by_name), *_fastnas(by_name, full_macs)]
+        predictions += [*_times(by_name), *_reconstruction(by_name)]
+        for check in predictions:
             checks.append(Check(f"{check.prediction} ({budget:.0%})", check.measured, check.held))
     return checks
 
@@ -112,9 +113,8 @@ def _reconstruction(by_name: Mapping[str, Summary]) -> list[Check]:
         plain = by_name.get(name.removesuffix(", reconstructed"))
         if plain is not None and plain is not fitted:
             gap = 100 * (fitted.score - plain.score)
-            checks.append(
-                Check(f"reconstruction helps {plain.name} after fine-tuning too", f"{gap:+.2f} points", gap > 0)
-            )
+            text = f"reconstruction helps {plain.name} after fine-tuning too"
+            checks.append(Check(text, f"{gap:+.2f} points", gap > 0))
     return checks
 
 

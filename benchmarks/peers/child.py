@@ -23,14 +23,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.peers.ours import compressed, keeps_weights, method_of, reconstructs
+from benchmarks.peers.ours import compressed, images_to_fit, keeps_weights, method_of
 from benchmarks.peers.task import Job, Pruned, Task
 from benchmarks.peers.variants import TOOLS
-from widthwise import accuracy, adaptive_bn, load_data, materialize, reconstruct_weights
-from widthwise.data import ImageData, at_most
+from widthwise import accuracy, load_data, materialize
+from widthwise.data import ImageData
 from widthwise.methods import Result
-from widthwise.methods.compress import CALIBRATION_IMAGES
-from widthwise.methods.evaluators import CALIBRATION_BATCH, search_device
+from widthwise.methods.compress import calibrate_on, reconstruct_on
+from widthwise.methods.evaluators import search_device
 from widthwise.runs import read_json, write_json
 from widthwise.train import fit
 
@@ -104,7 +104,7 @@ def _finished(job: Job, data: ImageData, pruned: Pruned) -> dict[str, Any]:
     small, search_memory = pruned.model, peak_memory()
     before = {"left": accuracy(small, data.val), **_size(job, small)}
     start = perf_counter()
-    _calibrate(small, data, job.task.seed)
+    calibrate_on(data.train, job.task.seed, small)
     calibration = perf_counter() - start
     before["adapted"] = accuracy(small, data.val)
     start = perf_counter()
@@ -135,15 +135,10 @@ def _before(job: Job, data: ImageData, result: Result) -> dict[str, float]:
     """Accuracies before fine-tuning, of the given network without the channels that went."""
     small = materialize(job.model, result.graph, result.subnet).to(search_device())
     left = accuracy(small, data.val)
-    if reconstructs(job):
-        images = at_most(data.train, job.task.settings.reconstruct, job.task.seed)
-        reconstruct_weights(job.model, small, result.graph, result.subnet, images.batches(CALIBRATION_BATCH))
-    _calibrate(small, data, job.task.seed)
+    seed, images = job.task.seed, images_to_fit(job)
+    reconstruct_on(data.train, images, seed, job.model, small, result.graph, result.subnet)
+    calibrate_on(data.train, seed, small)
     return {"left": left, "adapted": accuracy(small, data.val)}
-
-
-def _calibrate(small: nn.Module, data: ImageData, seed: int) -> None:
-    adaptive_bn(small, at_most(data.train, CALIBRATION_IMAGES, seed).batches(CALIBRATION_BATCH))
 
 
 def _size(job: Job, model: nn.Module) -> dict[str, int]:

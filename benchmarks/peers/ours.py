@@ -10,7 +10,7 @@ from widthwise.data import ImageData
 from widthwise.experiments.compare import baselines, seeded  # user code: baseline
 from widthwise.methods import FNNP, METHODS, Baseline, Exploration, Method, Result, RunRecord
 
-__all__ = ["compressed", "keeps_weights", "method_of", "reconstructs"]
+__all__ = ["compressed", "images_to_fit", "keeps_weights", "method_of"]
 
 
 def method_of(job: Job) -> Method:
@@ -27,17 +27,17 @@ def keeps_weights(method: Method) -> bool:
     return isinstance(method, FNNP | Exploration) or (isinstance(method, Baseline) and method.scratch is None)
 
 
-def reconstructs(job: Job) -> bool:
-    """Whether the weights are fitted to the full network's outputs before they are fine-tuned."""
-    return bool(job.task.options.get("reconstruct"))
+def images_to_fit(job: Job) -> int:
+    """Training images that the weights are fitted to before they are fine-tuned; 0 where they are not."""
+    return job.task.settings.reconstruct if job.task.options.get("reconstruct") else 0
 
 
 def compressed(job: Job, data: ImageData, method: Method) -> tuple[Result, RunRecord]:
     """The result and the record of its run, whose phases were timed."""
     folder, share, finetune = Path(job.task.folder), job.task.share, job.task.finetune
     model, compress = job.model, widthwise.compress
-    if reconstructs(job):
-        compress = partial(compress, reconstruct=job.task.settings.reconstruct)  # user code: reconstructed
+    if images := images_to_fit(job):
+        compress = partial(compress, reconstruct=images)  # user code: reconstructed
     # user code
     result = compress(model, data, budget=Budget(macs=share), method=method, run=folder, finetune=finetune)
     # end of user code

@@ -102,22 +102,22 @@ BASELINE_TITLES = {
 }
 
 
-def _reconstructed(*names: str) -> dict[str, Variant]:
+OURS = {**_ours("method", METHOD_TITLES), **_ours("baseline", BASELINE_TITLES)}
+
+
+def _reconstructed(row: Variant) -> Variant:
     """The same, with weights that are fitted to the full network's outputs before they are fine-tuned."""
-    rows = {**_ours("method", METHOD_TITLES), **_ours("baseline", BASELINE_TITLES)}
-    return {f"widthwise/{name}/reconstructed": _fitted(rows[f"widthwise/{name}"]) for name in names}
-
-
-def _fitted(row: Variant) -> Variant:
     options, labels = {**row.options, "reconstruct": True}, (*row.labels, "reconstructed")
     return replace(row, title=f"{row.title}, reconstructed", options=options, labels=labels)
 
 
 VARIANTS: dict[str, Variant] = {
     "full": Variant("none", "full network"),
-    **_ours("method", METHOD_TITLES),
-    **_ours("baseline", BASELINE_TITLES),
-    **_reconstructed("fnnp", "exploration", "l1"),
+    **OURS,
+    **{
+        f"{name}/reconstructed": _reconstructed(OURS[name])
+        for name in ("widthwise/fnnp", "widthwise/exploration", "widthwise/l1")
+    },
     **{
         f"torch_pruning/{importance}/{scope}": _pruning(importance, scope)
         for importance in ("l1", "group_norm", "bn_scale", "taylor")

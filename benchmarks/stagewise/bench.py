@@ -34,7 +34,7 @@ from widthwise.supernet import (
 from widthwise.train import TrainConfig, fit
 from widthwise.train.objective import Objective
 
-__all__ = ["VARIANTS", "Bench", "Forgetful"]
+__all__ = ["VARIANTS", "Bench", "Forgetful", "supernet_of"]
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "inplace": {},
@@ -45,6 +45,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 """Kinds of stage-wise pruning: the paper's; with networks judged whole (on the same super-net); with the
 teachers S1 and S2 (table 3); without the smallest sub-network."""
+
+
+def supernet_of(variant: str) -> str:
+    """Networks are judged whole on the super-net, and after the division, of the paper's kind."""
+    return "inplace" if variant == "chained" else variant
 
 
 class Forgetful:
@@ -163,7 +168,7 @@ class Bench:
         """What the method is given: for S1 the trained network, whose features teach."""
         pretrained = VARIANTS[variant].get("teacher") == "given"
         model = copy.deepcopy(self.full).cpu() if pretrained else self.model
-        return self.task_of(model, log, f"stagewise-{'inplace' if variant == 'chained' else variant}")
+        return self.task_of(model, log, f"stagewise-{supernet_of(variant)}")
 
     def stagewise(self, variant: str) -> StagewiseObjective:
         """A trained stage-wise super-net with its stages and adapters."""

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.stagewise.bench import supernet_of
 from benchmarks.stagewise.cost import cost
 from benchmarks.stagewise.jobs import Expect, FineTune, Job, Judge, Key, Scratch, Train
 from benchmarks.stagewise.lab import Lab
@@ -89,8 +90,8 @@ def winner(lab: Lab, variant: str) -> Key:
     """The widths that the method finds with a super-net of this kind, which is trained already."""
 
     def search() -> dict[str, Any]:
-        # Judging networks whole begins where the division ends: with one log no gene is looked at twice.
-        with lab.searching(f"winner-{'inplace' if variant == 'chained' else variant}") as log:
+        # With one log for both, no gene of a division is looked at again before networks are judged whole.
+        with lab.searching(f"winner-{supernet_of(variant)}") as log:
             found = lab.bench.method(variant).search(lab.bench.stagewise_task(variant, log))
         return {"widths": found.trials[0].widths.tolist(), "score": found.trials[0].score}
 

@@ -52,7 +52,18 @@ def strided() -> nn.Module:
     )
 
 
-@pytest.mark.parametrize("make", [plain, strided])
+class ByKeyword(nn.Sequential):
+    def forward(self, input: Tensor) -> Tensor:
+        for layer in self:
+            input = layer(input=input)
+        return input
+
+
+def by_keyword() -> nn.Module:
+    return ByKeyword(*plain())
+
+
+@pytest.mark.parametrize("make", [plain, strided, by_keyword])
 def test_what_the_channels_that_stay_can_make_up_for_is_made_up_for(make: Callable[[], nn.Module]) -> None:
     model, graph, subnet = doubled(make)
     small = materialize(model, graph, subnet).train()

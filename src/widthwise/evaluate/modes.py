@@ -11,11 +11,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from widthwise.errors import ConfigError
 
 __all__ = [
+    "Left",
     "Precision",
     "autocast",
     "check_precision",
     "evaluating",
     "images_of",
+    "leaving",
     "logits_of",
     "normalising_by_batch",
     "placement",
@@ -84,6 +86,28 @@ def random_state_kept(device: torch.device) -> Iterator[None]:
     """Gives back the state of torch's global generators, of the CPU and of `device`, on leaving."""
     devices = [device.index or 0] if device.type not in ("cpu", "mps") else []
     with torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"):
+        yield
+
+
+class Left(Exception):
+    """A forward was left on purpose, behind the call that returned this result."""
+
+    def __init__(self, result: Any) -> None:
+        self.result = result
+
+
+@contextmanager
+def leaving(module: nn.Module, call: int) -> Iterator[None]:
+    """Leaves the forward that runs inside by raising `Left` behind one call of a module; the first is 1."""
+    count = 0
+
+    def leave(_: nn.Module, __: object, out: object) -> None:
+        nonlocal count
+        count += 1
+        if count == call:
+            raise Left(out)
+
+    with module.register_forward_hook(leave):
         yield
 
 

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float64
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -20,7 +20,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from widthwise.channels import ChannelGraph, Subnet
 from widthwise.errors import ConfigError, EmptyData, TrainingError
 from widthwise.evaluate.calibrate import adaptive_bn
-from widthwise.evaluate.modes import evaluating, images_of, normalising_by_batch, placement, random_state_kept
+from widthwise.evaluate.modes import (
+    Left,
+    evaluating,
+    images_of,
+    leaving,
+    normalising_by_batch,
+    placement,
+    random_state_kept,
+)
 
 __all__ = ["reconstruct_weights"]
 
@@ -50,8 +58,8 @@ def reconstruct_weights(
     already, Y its outputs in the full network at the channels that stay, W0 its weights so far and s the mean square
     of X. Where it has a bias or feeds a batch norm, means do not count, and the bias makes up for them. Batch norms of
     the sub-network normalise with the statistics of the batch meanwhile, and have those of all batches at the end
-    (:func:`adaptive_bn`). Left as they are: layers of other classes and of subclasses, and
-    weights that are shared or derived.
+    (:func:`adaptive_bn`). Left as they are: layers of other classes and of subclasses, and weights that are shared or
+    derived.
 
     It takes two partial passes over the images for each layer, and as much again for the sums.
 
@@ -87,12 +95,12 @@ def reconstruct_weights(
         stack.enter_context(normalising_by_batch(small))
         calls, free = _order(small, layers, images[0])
         for path, uses in calls.items():
-            sums, kept = _Sums(layers[path]), _kept(graph, subnet, f"{path}.weight").to(device)
+            sums, kept = _Sums(layers[path]), subnet.kept_at(graph.axes[f"{path}.weight", 0]).nonzero().flatten()
             for batch in images:
                 _, wanted = _seen(model, path, batch, uses)
                 inputs, outputs = _seen(small, path, batch, uses)
                 for x, y, target in zip(inputs, outputs, wanted, strict=True):
-                    sums.add(x, target.index_select(sums.axis, kept) - y)
+                    sums.add(x, target.index_select(sums.axis, kept.to(device)) - y)
             sums.solve(path, ridge, centred=path in free)
     adaptive_bn(small, images)
     return len(calls)
@@ -157,14 +165,6 @@ class _Sums:
             self.layer.bias += offset.flatten().to(weight)
 
 
-def _kept(graph: ChannelGraph, subnet: Subnet, weight: str) -> Int64[Tensor, "_"]:
-    """Which of the layer's outputs in the full network are those of the small one."""
-    ids = graph.axes.get((weight, 0))
-    if ids is None:  # no channel of it may go
-        return torch.arange(len(graph.model.get_parameter(weight)))
-    return subnet.kept_at(ids).nonzero().flatten()
-
-
 def _layers(small: nn.Module) -> dict[str, _Layer]:
     """What can be fitted: a forward of their own, or a weight that others use too, would make another problem."""
     uses = Counter(id(held) for module in small.modules() for held in module._parameters.values())
@@ -184,61 +184,44 @@ def _order(small: nn.Module, layers: Mapping[str, _Layer], images: Tensor) -> tu
     last: dict[int, str] = {}
     alive: list[Tensor] = []  # an identity is taken again once its tensor is gone
     normed: Counter[str] = Counter()
-    with _hooks() as hooked:
 
-        def ran(path: str) -> Callable[..., None]:
-            def hook(_: nn.Module, args: object, output: Tensor) -> None:
-                calls[path] += 1
-                last[id(output)] = path
-                alive.append(output)
+    def ran(path: str) -> Callable[..., None]:
+        def hook(_: nn.Module, args: object, output: Tensor) -> None:
+            calls[path] += 1
+            last[id(output)] = path
+            alive.append(output)
 
-            return hook
+        return hook
 
-        def entered(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-            if args and id(args[0]) in last:
-                normed[last.pop(id(args[0]))] += 1
+    def entered(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+        if args and id(args[0]) in last:
+            normed[last.pop(id(args[0]))] += 1
 
+    with ExitStack() as stack:
         for path, layer in layers.items():
-            hooked(layer.register_forward_hook(ran(path)))
+            stack.enter_context(layer.register_forward_hook(ran(path)))
         for norm in small.modules():
             if isinstance(norm, _BatchNorm):
-                hooked(norm.register_forward_pre_hook(entered))
+                stack.enter_context(norm.register_forward_pre_hook(entered))
         small(images)
     biased = {path for path in calls if layers[path].bias is not None}
     return calls, biased | {path for path, count in calls.items() if normed[path] == count}
 
 
-class _Reached(Exception):
-    """Leaves a forward behind the layer that was looked at; never seen by a caller."""
-
-
 def _seen(model: nn.Module, path: str, images: Tensor, calls: int) -> tuple[list[Tensor], list[Tensor]]:
     """Inputs and outputs of a layer, call by call; what comes after the last call does not run."""
-    inputs: list[Tensor] = []
-    outputs: list[Tensor] = []
+    layer, inputs, outputs = model.get_submodule(path), list[Tensor](), list[Tensor]()
 
-    def ran(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        # In-place operations that follow would change what was seen.
-        inputs.append(args[0] if len(inputs) + 1 == calls else args[0].clone())
-        outputs.append(output if len(inputs) == calls else output.clone())
-        if len(inputs) == calls:
-            raise _Reached
+    def ran(_: nn.Module, args: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor) -> None:
+        (given,) = (*args, *named.values())
+        # Where the forward goes on, operations in place would change what was seen.
+        ends = len(inputs) + 1 == calls
+        inputs.append(given if ends else given.clone())
+        outputs.append(output if ends else output.clone())
 
-    with _hooks() as hooked:
-        hooked(model.get_submodule(path).register_forward_hook(ran))
-        with suppress(_Reached):
-            model(images)
+    with layer.register_forward_hook(ran, with_kwargs=True), leaving(layer, calls), suppress(Left):
+        model(images)
     return inputs, outputs
-
-
-@contextmanager
-def _hooks() -> Iterator[Callable[[Any], None]]:
-    handles: list[Any] = []
-    try:
-        yield handles.append
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager

@@ -35,7 +35,7 @@ from widthwise.tracing import Layers, trace
 from widthwise.train import TrainConfig
 from widthwise.zoo import ModelSpec
 
-__all__ = ["compress", "describe", "measure"]
+__all__ = ["calibrate_on", "compress", "describe", "measure", "reconstruct_on"]
 
 LATENCY_BATCHES = (1, 64)
 """Batch sizes that latency is measured at."""
@@ -150,10 +150,11 @@ def _best_of(
         if found.retrain is not None:
             fresh(small, config.seed)
         else:
-            if reconstruct and found.starts is None:
-                batches = at_most(trainer.data.train, reconstruct, config.seed).batches(CALIBRATION_BATCH)
-                reconstruct_weights(found.parent or model, small, graph, subnet, batches)
-            _calibrate(small, trainer.data.train, config.seed)
+            if found.starts is None:
+                reconstruct_on(
+                    trainer.data.train, reconstruct, config.seed, found.parent or model, small, graph, subnet
+                )
+            calibrate_on(trainer.data.train, config.seed, small)
         trainer.fit(f"finalist-{place}", small, config, teacher=teacher, train=found.train)
         reached = accuracy(small.to(search_device()), trainer.data.val, precision=config.precision)
         if best is None or reached > best[0]:
@@ -162,7 +163,16 @@ def _best_of(
     return best[1].to(placement(model)[0]), best[2]
 
 
-def _calibrate(small: nn.Module, train: Split, seed: int) -> None:
+def reconstruct_on(
+    train: Split, images: int, seed: int, model: nn.Module, small: nn.Module, graph: ChannelGraph, subnet: Subnet
+) -> None:
+    """Fit inherited weights to the full network's outputs on so many training images; none leave them as they are."""
+    if images:
+        reconstruct_weights(model, small, graph, subnet, at_most(train, images, seed).batches(CALIBRATION_BATCH))
+
+
+def calibrate_on(train: Split, seed: int, small: nn.Module) -> None:
+    """Batch-norm statistics from training images: what every network with inherited weights is fine-tuned from."""
     adaptive_bn(small, at_most(train, CALIBRATION_IMAGES, seed).batches(CALIBRATION_BATCH))
 
 

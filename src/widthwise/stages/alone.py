@@ -9,7 +9,7 @@ the forward is left by an exception.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from widthwise.evaluate.modes import Left, leaving
 from widthwise.stages.record import Call, Record
 
 __all__ = ["Part", "captured", "run_part"]
@@ -52,13 +53,6 @@ class Part:
         over = 0 if start is None else sum(c.path == end.path for c in record.calls[: start.end + 1])
         left_out = len(skipped.get(end.path, ()))  # stand-ins count as calls, calls inside of what is left out do not
         return cls(skipped, entry, end.path, end.number - over + left_out, changes, record.input_shape)
-
-
-class _Over(Exception):
-    """The part has its result."""
-
-    def __init__(self, result: Any) -> None:
-        self.result = result
 
 
 class _Skip:
@@ -101,24 +95,6 @@ def _skipping(model: nn.Module, part: Part, features: Tensor) -> Iterator[None]:
                 vars(module)["forward"] = before[path]
 
 
-@contextmanager
-def _leaving(model: nn.Module, part: Part) -> Iterator[None]:
-    count = 0
-
-    def leave(_: nn.Module, __: object, out: object) -> None:
-        nonlocal count
-        count += 1
-        if count == part.exit_call:
-            raise _Over(out)
-
-    hook = model.get_submodule(part.exit).register_forward_hook(leave) if part.exit else None
-    try:
-        yield
-    finally:
-        if hook is not None:
-            hook.remove()
-
-
 def run_part(model: nn.Module, part: Part, features: Tensor, network: Callable[..., Any] | None = None) -> Any:
     """The result of one part for stored features.
 
@@ -135,11 +111,12 @@ def run_part(model: nn.Module, part: Part, features: Tensor, network: Callable[.
     given = features
     if part.entry:
         given = torch.empty(len(features), *part.input_shape, dtype=features.dtype, device="meta")
-    with _skipping(model, part, features), _leaving(model, part):
+    exit_of = leaving(model.get_submodule(part.exit), part.exit_call) if part.exit else nullcontext()
+    with _skipping(model, part, features), exit_of:
         try:
             return (network or model)(given)
-        except _Over as over:
-            return over.result
+        except Left as left:
+            return left.result
 
 
 @contextmanager
