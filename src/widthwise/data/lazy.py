@@ -1,7 +1,7 @@
 """Images that are read when they are needed: a map-style Dataset behind torch's DataLoader."""
 
 from collections.abc import Callable, Iterator, Sized
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from widthwise.data.order import EpochPlan, plan_epoch, seeded, stratified
+from widthwise.data.indexed import IndexedSplit, Pass
+from widthwise.data.order import seeded
 from widthwise.data.pixels import Normalisation, to_float
 from widthwise.data.splits import as_labels
 from widthwise.digest import digest
@@ -81,7 +82,7 @@ def _known_labels(dataset: Dataset[Any]) -> Tensor | None:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class DatasetSplit:
+class DatasetSplit(IndexedSplit):
     """A split over a map-style dataset; images are read, prepared and stacked by a DataLoader.
 
     With a seed, torch's generator is seeded for each example, so random transforms of torch and torchvision
@@ -91,15 +92,10 @@ class DatasetSplit:
 
     examples: Examples
     """The dataset and its labels."""
-    indices: Int64[Tensor, " n"]
-    """Which of the examples belong to this split."""
     train: Prepare
     """Used with `augment=True`."""
     evaluate: Prepare
     """Used with `augment=False`. The same as `train` for a user's Dataset, which has its own augmentation."""
-
-    def __len__(self) -> int:
-        return len(self.indices)
 
     @property
     def labels(self) -> Int64[Tensor, " n"]:
@@ -111,61 +107,28 @@ class DatasetSplit:
         """Of the labels and of how images are prepared; the images themselves may be anybody's."""
         return digest(self.labels, type(self.examples.dataset).__qualname__, self.train, self.evaluate)
 
-    def batches(
-        self,
-        batch_size: int,
-        *,
-        device: torch.device | str = "cpu",
-        seed: int | None = None,
-        augment: bool = False,
-        shard: tuple[int, int] = (0, 1),
-    ) -> "DatasetBatches":
-        """Plan one pass; see `Split.batches`."""
-        plan = plan_epoch(len(self), batch_size, seed, shard)
-        return DatasetBatches(split=self, plan=plan, seed=seed, augment=augment, device=torch.device(device))
-
-    def select(self, indices: Int64[Tensor, " m"]) -> "DatasetSplit":
-        """Return the examples at these positions of this split."""
-        return replace(self, indices=self.indices[indices])
-
-    def subset(self, n: int, *, seed: int) -> "DatasetSplit":
-        """Return n examples, stratified, seeded, without replacement, in increasing order."""
-        return self.select(stratified(self.labels, n, seed=seed))
-
-
-@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
-class DatasetBatches:
-    """One pass over a DatasetSplit."""
-
-    split: DatasetSplit
-    plan: EpochPlan
-    seed: int | None
-    augment: bool
-    device: torch.device
-
-    def __len__(self) -> int:
-        return len(self.plan)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        examples = self.split.examples
+    def read(self, epoch: Pass) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of a pass."""
+        examples = self.examples
         loader = DataLoader(
-            _Keyed(examples.dataset, examples.name, self.split.train if self.augment else self.split.evaluate),
-            batch_sampler=self._keys(),
+            _Keyed(examples.dataset, examples.name, self.train if epoch.augment else self.evaluate),
+            batch_sampler=self._keys(epoch),
             num_workers=examples.workers,
             collate_fn=_stack,
-            pin_memory=self.device.type == "cuda",
+            pin_memory=epoch.device.type == "cuda",
             generator=seeded(0),  # else each pass would draw from the user's generator
         )
         for result in loader:
             images, labels = _or_raise(result)
-            yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+            yield images.to(epoch.device, non_blocking=True), labels.to(epoch.device, non_blocking=True)
 
-    def _keys(self) -> list[list[tuple[int, int | None]]]:
+    def _keys(self, epoch: Pass) -> list[list[tuple[int, int | None]]]:
         """Per batch, the (example, seed) pairs to read; the seed belongs to the slot, not to the rank."""
-        draws = torch.randint(0, 2**32, (len(self.plan.order),), generator=seeded(self.seed or 0, stream=1))
-        seeds: list[int | None] = [None] * len(draws) if self.seed is None else draws.tolist()
-        rows = self.split.indices[self.plan.order].tolist()
-        return [[(rows[slot], seeds[slot]) for slot in slots.tolist()] for slots in self.plan.slots()]
+        order = epoch.plan.order
+        draws = torch.randint(0, 2**32, (len(order),), generator=seeded(epoch.seed or 0, stream=1))
+        seeds: list[int | None] = [None] * len(draws) if epoch.seed is None else draws.tolist()
+        rows = self.indices[order].tolist()
+        return [[(rows[slot], seeds[slot]) for slot in slots.tolist()] for slots in epoch.plan.slots()]
 
 
 class _Keyed(Dataset[Any]):

@@ -1,7 +1,6 @@
 """A user's DataLoader as a split: unwrapped where it is a plain one, else streamed and cut to size."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -17,9 +16,10 @@ from torch.utils.data import (
     default_collate,
 )
 
+from widthwise.data.indexed import Pass
 from widthwise.data.lazy import DatasetSplit, user_split
 from widthwise.data.memory import MemorySplit
-from widthwise.data.order import EpochPlan, plan_epoch, seeded, share, stratified
+from widthwise.data.order import plan_epoch, seeded, share, stratified
 from widthwise.data.pixels import Normalisation, to_float
 from widthwise.data.splits import as_labels
 from widthwise.digest import digest
@@ -110,10 +110,10 @@ class LoaderSplit:
         seed: int | None = None,
         augment: bool = False,
         shard: tuple[int, int] = (0, 1),
-    ) -> "LoaderBatches":
+    ) -> Pass:
         """Plan one pass; see `Split.batches`."""
         plan = plan_epoch(len(self), batch_size, None, shard)
-        return LoaderBatches(split=self, plan=plan, seed=seed or 0, device=torch.device(device))
+        return Pass(read=self._planned, plan=plan, seed=seed, augment=augment, device=torch.device(device))
 
     def select(self, indices: Int64[Tensor, " m"]) -> MemorySplit:
         """Return the examples at these positions of a pass without a seed, in memory."""
@@ -136,29 +136,16 @@ class LoaderSplit:
                 self.normalise.check_channels(images.shape[1])
             yield images, as_labels(labels, self.name)
 
-
-@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
-class LoaderBatches:
-    """One pass over a LoaderSplit."""
-
-    split: LoaderSplit
-    plan: EpochPlan
-    seed: int
-    device: torch.device
-
-    def __len__(self) -> int:
-        return len(self.plan)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _planned(self, epoch: Pass) -> Iterator[tuple[Tensor, Tensor]]:
         seen = 0
-        for images, labels in _rebatch(self.split.read(self.seed), self.plan.batch_size):
+        for images, labels in _rebatch(self.read(epoch.seed or 0), epoch.plan.batch_size):
             seen += len(labels)
-            mine = share(len(labels), self.plan.shard)
-            yield to_float(images[mine].to(self.device), self.split.normalise), labels[mine].to(self.device)
-        if seen != len(self.split):
+            mine = share(len(labels), epoch.plan.shard)
+            yield to_float(images[mine].to(epoch.device), self.normalise), labels[mine].to(epoch.device)
+        if seen != len(self):
             raise UnreadableData(
-                f"a DataLoader must yield equally many examples in every pass, but {self.split.name} gave "
-                f"{len(self.split)} first and {seen} now; pass a list-like Dataset or a re-iterable loader"
+                f"a DataLoader must yield equally many examples in every pass, but {self.name} gave "
+                f"{len(self)} first and {seen} now; pass a list-like Dataset or a re-iterable loader"
             )
 
 
