@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from jaxtyping import Int64
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from widthwise.data.order import EpochPlan, plan_epoch, stratified
 
-__all__ = ["IndexedSplit", "Pass"]
+__all__ = ["IndexedSplit", "Pass", "PlannedSplit"]
 
 S = TypeVar("S", bound="IndexedSplit")
 """Not `typing.Self`, which shape checks in tests cannot read."""
@@ -35,12 +35,11 @@ class Pass:
         return self.read(self)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class IndexedSplit(ABC):
-    """A split over numbered examples. Selections share the examples."""
+class PlannedSplit(ABC):
+    """A split whose passes are planned by the number of its examples."""
 
-    indices: Int64[Tensor, " n"]
-    """Which of the examples belong to this split."""
+    shuffles: ClassVar[bool] = True
+    """Whether a seed decides the order."""
 
     @property
     @abstractmethod
@@ -52,7 +51,7 @@ class IndexedSplit(ABC):
         """Yield the batches of a pass."""
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return len(self.labels)
 
     def batches(
         self,
@@ -64,8 +63,19 @@ class IndexedSplit(ABC):
         shard: tuple[int, int] = (0, 1),
     ) -> Pass:
         """Plan one pass; see `Split.batches`."""
-        plan = plan_epoch(len(self), batch_size, seed, shard)
+        plan = plan_epoch(len(self), batch_size, seed if self.shuffles else None, shard)
         return Pass(read=self.read, plan=plan, seed=seed, augment=augment, device=torch.device(device))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class IndexedSplit(PlannedSplit):
+    """A split over numbered examples. Selections share the examples."""
+
+    indices: Int64[Tensor, " n"]
+    """Which of the examples belong to this split."""
+
+    def __len__(self) -> int:
+        return len(self.indices)
 
     def select(self: S, indices: Int64[Tensor, " m"]) -> S:
         """Return the examples at these positions of this split."""

@@ -16,10 +16,10 @@ from torch.utils.data import (
     default_collate,
 )
 
-from widthwise.data.indexed import Pass
+from widthwise.data.indexed import Pass, PlannedSplit
 from widthwise.data.lazy import DatasetSplit, user_split
 from widthwise.data.memory import MemorySplit
-from widthwise.data.order import plan_epoch, seeded, share, stratified
+from widthwise.data.order import seeded, share, stratified
 from widthwise.data.pixels import Normalisation, to_float
 from widthwise.data.splits import as_labels
 from widthwise.digest import digest
@@ -59,7 +59,7 @@ def _visits_each_once(loader: DataLoader[Any]) -> bool:
     return type(sampler) is SequentialSampler and sampler.data_source is dataset
 
 
-class LoaderSplit:
+class LoaderSplit(PlannedSplit):
     """A split over a re-iterable DataLoader of (images, labels, ...) batches, cut into batches of the asked
     size.
 
@@ -70,25 +70,24 @@ class LoaderSplit:
     augmentation they had.
     """
 
+    shuffles = False
+
     def __init__(self, loader: DataLoader[Any], name: str, normalise: Normalisation | None) -> None:
         self.loader = loader
         self.name = name
         self.normalise = normalise
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
     @cached_property
     def labels(self) -> Int64[Tensor, " n"]:
         """The labels in the order of a pass without a seed, int64 [n]."""
-        found = [labels for _, labels in self.read(0)]
+        found = [labels for _, labels in self._loaded(0)]
         if not found:
             raise EmptyData(f"a data set needs at least one example, but {self.name} yields no batch")
         return torch.cat(found)
 
     @cached_property
     def _in_memory(self) -> MemorySplit:
-        images = torch.cat([images for images, _ in self.read(0)])
+        images = torch.cat([images for images, _ in self._loaded(0)])
         return MemorySplit(
             images=images if images.dtype == torch.uint8 else images.float(),
             all_labels=self.labels,
@@ -102,19 +101,6 @@ class LoaderSplit:
         """Of the labels and the normalisation; the images come as the loader yields them."""
         return digest(self.labels, self.normalise)
 
-    def batches(
-        self,
-        batch_size: int,
-        *,
-        device: torch.device | str = "cpu",
-        seed: int | None = None,
-        augment: bool = False,
-        shard: tuple[int, int] = (0, 1),
-    ) -> Pass:
-        """Plan one pass; see `Split.batches`."""
-        plan = plan_epoch(len(self), batch_size, None, shard)
-        return Pass(read=self._planned, plan=plan, seed=seed, augment=augment, device=torch.device(device))
-
     def select(self, indices: Int64[Tensor, " m"]) -> MemorySplit:
         """Return the examples at these positions of a pass without a seed, in memory."""
         return self._in_memory.select(indices)
@@ -123,7 +109,7 @@ class LoaderSplit:
         """Return n examples in memory, stratified, seeded, without replacement, in increasing order."""
         return self.select(stratified(self.labels, n, seed=seed))
 
-    def read(self, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _loaded(self, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the loader's own batches, checked: images [B, C, H, W] as they come, labels int64 [B]."""
         for item in _privately(self.loader, seed):
             images, labels = item[:2] if isinstance(item, tuple | list) and len(item) > 1 else (None, None)
@@ -136,9 +122,10 @@ class LoaderSplit:
                 self.normalise.check_channels(images.shape[1])
             yield images, as_labels(labels, self.name)
 
-    def _planned(self, epoch: Pass) -> Iterator[tuple[Tensor, Tensor]]:
+    def read(self, epoch: Pass) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of a pass."""
         seen = 0
-        for images, labels in _rebatch(self.read(epoch.seed or 0), epoch.plan.batch_size):
+        for images, labels in _rebatch(self._loaded(epoch.seed or 0), epoch.plan.batch_size):
             seen += len(labels)
             mine = share(len(labels), epoch.plan.shard)
             yield to_float(images[mine].to(epoch.device), self.normalise), labels[mine].to(epoch.device)
