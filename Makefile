@@ -49,7 +49,8 @@ bench-fnnp bench-stagewise bench-joint bench-exploration: bench-%: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.$* $(PART) $(GIVEN) --docs docs
 
 # make bench-peers DATA=parquet:DIR WEIGHTS=FILE [MODEL=resnet56]; hours, see docs/peers.md. Killed, the same command goes
-# on. Every tool has an environment of its own; the page is that of all runs with these settings.
+# on. Every tool has an environment of its own; the page is that of all runs with these settings,
+# shorter and longer.
 PEERS       := .venv-peers
 PEER_STAMPS := $(patsubst %,$(PEERS)/%/.installed,torch_pruning modelopt widthwise)
 $(PEERS)/%/.installed: benchmarks/peers/environments/%.txt pyproject.toml constraints.txt
@@ -61,7 +62,7 @@ bench-peers: $(STAMP) $(PEER_STAMPS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.peers run $(GIVEN) \
 		$(if $(MODEL),--model $(MODEL)) --python torch_pruning=$(PEERS)/torch_pruning/bin/python \
 		fastnas=$(PEERS)/modelopt/bin/python widthwise=$(PEERS)/widthwise/bin/python none=$(PEERS)/widthwise/bin/python
-	$(BIN)/python -m benchmarks.peers page --runs runs/peers_*_$(SETTINGS) --docs docs
+	$(BIN)/python -m benchmarks.peers page --runs runs/peers_*_$(SETTINGS:_longer=)* --docs docs
 
 coverage: $(STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,peers]'

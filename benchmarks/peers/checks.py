@@ -3,12 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.peers.rows import Summary
+from benchmarks.peers.rows import Found, Summary
 from benchmarks.report import Check
 
 __all__ = ["checks_of"]
-
-Found = Mapping[float, Sequence[Summary]]
 
 
 def checks_of(found: Found, full_macs: int | None) -> list[Check]:
@@ -45,9 +43,9 @@ def _ahead(of: Sequence[Summary]) -> list[Check]:
     said = f"{best.name} {nearest.gap:+.2f} points beside {nearest.peer}, the nearest; "
     said += f"the larger spread is {nearest.spread:.2f}" + (f"; not ahead of {', '.join(caught)}" if caught else "")
     goal = Check("goal: our best method is ahead of every peer by more than the spread", said, not caught)
-    fastest = min(peers, key=_seconds)
-    took = f"{best.name} {_seconds(best):.0f} s, {fastest.name} {_seconds(fastest):.0f} s"
-    return [goal, Check("goal: in less total time than every peer", took, _seconds(best) < _seconds(fastest))]
+    fastest = min(peers, key=lambda s: s.total_seconds)
+    took = f"{best.name} {best.total_seconds:.0f} s, {fastest.name} {fastest.total_seconds:.0f} s"
+    return [goal, Check("goal: in less total time than every peer", took, best.total_seconds < fastest.total_seconds)]
 
 
 @dataclass(frozen=True)
@@ -66,10 +64,6 @@ def _lead(mine: Summary, theirs: Summary) -> _Lead | None:
     spreads = [summary.spread(summary.metric) for summary in (mine, theirs)]
     known = [100 * spread for spread in spreads if spread is not None]
     return _Lead(theirs.name, 100 * (mine.score - theirs.score), max(known)) if len(known) == 2 else None
-
-
-def _seconds(of: Summary) -> float:
-    return of.mean("seconds") or 0.0
 
 
 def _among_peers(by_name: Mapping[str, Summary]) -> list[Check]:

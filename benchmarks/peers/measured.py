@@ -17,7 +17,7 @@ Value = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Measured:
-    """All that was measured with one network."""
+    """All that was measured with one network and the same settings."""
 
     config: Value
     """What every result hangs on."""
@@ -25,6 +25,11 @@ class Measured:
     """The last one of each folder."""
     results: Value
     """By the keys of the journals."""
+
+    @property
+    def name(self) -> str:
+        """What the page calls it: the full network, and the name of the settings."""
+        return f"{self.model} ({self.settings})"
 
     @property
     def model(self) -> str:
@@ -55,24 +60,24 @@ class Measured:
 
 
 def measured(runs: Sequence[Path]) -> list[Measured]:
-    """What lies in some folders, by network; folders of one network are one.
+    """What lies in some folders, by network and settings; folders that have both in common are one.
 
     Raises:
-        RunMismatch: two folders of one network differ in what their results hang on.
+        RunMismatch: two folders of one network and settings differ in what their results hang on.
         CorruptRun: a folder holds another kind of run.
     """
     found: dict[str, Measured] = {}
     for run in runs:
         one = _read(run)
-        before = found.get(one.model)
+        before = found.get(one.name)
         if before is not None and before.config != one.config:
             differing = [name for name in one.config if one.config[name] != before.config.get(name)]
             raise RunMismatch(
-                f"Rows of one table are measured alike, but of the folders of {one.model} {run} has another "
+                f"Rows of one table are measured alike, but of the folders of {one.name} {run} has another "
                 f"{', '.join(differing)}. Leave one of them out, or write a page for each."
             )
         environments, results = ((), {}) if before is None else (before.environments, before.results)
-        found[one.model] = Measured(one.config, (*environments, *one.environments), {**results, **one.results})
+        found[one.name] = Measured(one.config, (*environments, *one.environments), {**results, **one.results})
     return list(found.values())
 
 

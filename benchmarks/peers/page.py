@@ -4,14 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from benchmarks.peers.absent import ATTEMPTS, TRIED
 from benchmarks.peers.checks import checks_of
+from benchmarks.peers.figures import accuracies, accuracy_for_time
 from benchmarks.peers.measured import Measured, measured
-from benchmarks.peers.rows import Summary, command_of, summaries
-from benchmarks.peers.variants import TOOLS, VARIANTS, Kind
-from benchmarks.report import INK, Table, checked, drawn, machine, schedules, write_figures, write_page
+from benchmarks.peers.rows import Found, Summary, command_of, summaries, undominated
+from benchmarks.peers.variants import TOOLS, VARIANTS
+from benchmarks.report import Table, checked, machine, schedules, write_figures, write_page
 from widthwise.methods import METHODS
 from widthwise.methods.compress import plain
 from widthwise.train import TrainConfig
@@ -41,30 +42,30 @@ NOTE = (
     "code that a user writes for pruning, without data, fine-tuning and counting."
 )
 
-COLOURS: dict[Kind, str] = {"method": INK[0], "baseline": INK[2], "peer": INK[1]}
+FRONT_NOTE = (
+    "Rows that no other beats: whoever is more accurate takes longer, whatever the settings. Times include the search "
+    "and the fine-tuning."
+)
 
 
 def write(runs: Sequence[Path], docs: Path) -> Path:
     """Write the page and its figures into a folder; returns the page's path.
 
     Args:
-        runs: folders with journals; those of one network share its tables.
+        runs: folders with journals; those of one network and the same settings share its tables.
         docs: where to.
     """
     of = measured(runs)
-    found = {one.model: summaries(one.rows) for one in of}
+    found = {one.name: summaries(one.rows) for one in of}
+    by_model: dict[str, dict[str, Found]] = {}
+    for one in of:
+        if found[one.name]:
+            by_model.setdefault(one.model, {})[one.settings] = found[one.name]
     parts = ["# Results", ABOUT]
     for one in of:
-        parts += [table.markdown() for table in _results(one, found[one.model])]
-    figures = {
-        f"accuracy_{model}": (
-            drawn(shown, _dots, len(shown), (12.5, 6.0)),
-            f"{model}: accuracy by seed, and the means; methods blue, baselines green, peers red",
-        )
-        for model, shown in found.items()
-        if shown
-    }
-    parts += write_figures(docs, "results", figures)
+        parts += [table.markdown() for table in _results(one, found[one.name])]
+    parts += [_front(model, by_settings).markdown() for model, by_settings in by_model.items()]
+    parts += write_figures(docs, "results", dict(_figures(by_model)))
     tables = [_checks(of, found), _own_words(of), _none(of), _absent(), _versions(of)]
     parts += [table.markdown() for table in tables if table.rows]
     parts += [_settings(one) for one in of]
@@ -74,14 +75,36 @@ def write(runs: Sequence[Path], docs: Path) -> Path:
 # -- results
 
 
-def _results(one: Measured, found: Mapping[float, Sequence[Summary]]) -> Iterator[Table]:
+def _results(one: Measured, found: Found) -> Iterator[Table]:
     for budget, of in found.items():
-        title = f"{one.model} at {budget:.0%} of the multiply-adds"
+        title = f"{one.name} at {budget:.0%} of the multiply-adds"
         rows = [] if one.full is None else [_full_row(one.full)]
         yield Table(title, COLUMNS, (*rows, *(_row(summary, one.full) for summary in of)), NOTE)
         commands = tuple((summary.name, f"`{summary.command}`") for summary in of)
         note = "DATA is what `load_data` takes, WEIGHTS the file of the full network; its own row comes with each."
         yield Table(f"{title}: each row again", ("method", "command"), commands, note)
+
+
+def _front(model: str, by_settings: Mapping[str, Found]) -> Table:
+    """The best for its time, over all settings."""
+    budgets = sorted({budget for of in by_settings.values() for budget in of}, reverse=True)
+    rows = []
+    for budget in budgets:
+        for summary in undominated([s for of in by_settings.values() for s in of.get(budget, ())]):
+            which = (f"{budget:.0%}", summary.name, summary.rows[0].settings, str(len(summary.rows)))
+            rows.append((*which, _cell(summary, summary.metric, 100, 2), _cell(summary, "seconds", 1, 0)))
+    columns = ("budget", "method", "settings", "seeds", "accuracy (%)", "total (s)")
+    return Table(f"{model}: accuracy for time", columns, tuple(rows), FRONT_NOTE)
+
+
+def _figures(by_model: Mapping[str, Mapping[str, Found]]) -> Iterator[tuple[str, tuple[Figure, str]]]:
+    kinds = "methods blue, baselines green, peers red"
+    for model, by_settings in by_model.items():
+        for settings, of in by_settings.items():
+            caption = f"{model} ({settings}): accuracy by seed, and the means; {kinds}"
+            yield f"accuracy_{model}_{settings}", (accuracies(of), caption)
+        caption = f"{model}: accuracy for the time of search and fine-tuning; {kinds}; a shape for each settings"
+        yield f"time_{model}", (accuracy_for_time(by_settings), caption)
 
 
 def _full_row(full: Value) -> tuple[str, ...]:
@@ -110,11 +133,11 @@ def _cell(summary: Summary, field: str, unit: float, digits: int) -> str:
     return f"{unit * mean:.{digits}f}" + ("" if spread is None else f" ± {unit * spread:.{digits}f}")
 
 
-def _checks(of: Sequence[Measured], found: Mapping[str, Mapping[float, Sequence[Summary]]]) -> Table:
+def _checks(of: Sequence[Measured], found: Mapping[str, Found]) -> Table:
     checks = [
-        (one.model, check)
+        (one.name, check)
         for one in of
-        for check in checks_of(found[one.model], None if one.full is None else int(one.full["macs"]))
+        for check in checks_of(found[one.name], None if one.full is None else int(one.full["macs"]))
     ]
     return checked([check for _, check in checks], [model for model, _ in checks])
 
@@ -129,9 +152,11 @@ def _own_words(of: Sequence[Measured]) -> Table:
         for value in one.results.values():
             if value.get("notes") and value["variant"] in VARIANTS:
                 told = "; ".join(f"{key} {_short(fact)}" for key, fact in value["notes"].items())
-                key = (one.model, value["variant"], value["budget"])
+                key = (one.name, value["variant"], value["budget"])
                 rows.setdefault(key, (f"{value['macs'] / 1e6:.3f}", told))
-    cells = tuple((model, VARIANTS[name].title, f"{budget:.0%}", *rest) for (model, name, budget), rest in rows.items())
+    cells = tuple(
+        (network, VARIANTS[name].title, f"{budget:.0%}", *rest) for (network, name, budget), rest in rows.items()
+    )
     note = (
         "Torch-Pruning counts batch norm and ReLU too; ModelOpt counts two for each multiply-add, and pooling. The "
         "ratio is what bisection ended with."
@@ -145,7 +170,7 @@ def _short(value: object) -> str:
 
 def _none(of: Sequence[Measured]) -> Table:
     rows = tuple(
-        (one.model, VARIANTS[value["variant"]].title, f"{value['budget']:.0%}", value["outcome"], value["why"])
+        (one.name, VARIANTS[value["variant"]].title, f"{value['budget']:.0%}", value["outcome"], value["why"])
         for one in of
         for value in one.results.values()
         if value["variant"] in VARIANTS and value["outcome"] != "done"
@@ -189,7 +214,7 @@ def _settings(one: Measured) -> str:
     ]
     facts = "\n\n".join(dict.fromkeys(machine(environment) for environment in one.environments))
     listed = schedules(f"{data['name']}, {', '.join(sizes)}", trainings, notes)
-    return f"{listed.replace('## Settings', f'## {one.model}: settings `{one.settings}`')}\n\n{facts}"
+    return f"{listed.replace('## Settings', f'## {one.name}: settings')}\n\n{facts}"
 
 
 _PARTS = {"train": "training", "val": "validation", "test": "test"}
@@ -212,18 +237,3 @@ def _flat(value: Value, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(item, f"{prefix}{key}.")
         elif key != "class":
             yield f"{prefix}{key}", item
-
-
-# -- figure
-
-
-def _dots(found: Mapping[float, Sequence[Summary]], axes: Sequence[Axes]) -> None:
-    """Accuracies by method, the best on top."""
-    for panel, (budget, of) in zip(axes, found.items(), strict=True):
-        for place, summary in enumerate(reversed(of)):
-            scores, colour = [100 * score for score in summary.values(summary.metric)], COLOURS[summary.kind]
-            panel.scatter(scores, [place] * len(scores), s=14, color=colour, alpha=0.7)
-            panel.vlines(100 * summary.score, place - 0.3, place + 0.3, color=colour)
-        panel.set_yticks(range(len(of)), [summary.name for summary in reversed(of)], fontsize=7)
-        panel.set_xlabel(f"{of[0].metric} accuracy (%), {budget:.0%}", fontsize=8)
-        panel.tick_params(axis="x", labelsize=8)

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.peers.variants import VARIANTS, Kind
 
-__all__ = ["Row", "Summary", "command_of", "row_of", "summaries"]
+__all__ = ["Found", "Row", "Summary", "command_of", "row_of", "summaries", "undominated"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,11 +114,20 @@ class Summary:
         return fmean(self.values(self.metric))
 
     @property
+    def total_seconds(self) -> float:
+        """Mean time of search and fine-tuning."""
+        return fmean(self.values("seconds"))
+
+    @property
     def command(self) -> str:
         """That measures these rows again, in a folder of its own; only the paths are the reader's."""
         row, seeds = self.rows[0], sorted(row.seed for row in self.rows)
         which = f"--only full {row.variant} --budgets {row.budget:g} --seeds {' '.join(map(str, seeds))}"
         return command_of(row.settings, row.model, which, weights=row.weights)
+
+
+Found = Mapping[float, Sequence[Summary]]
+"""By budget (the largest first), the most accurate first."""
 
 
 def command_of(settings: str, model: str, which: str = "", *, weights: bool) -> str:
@@ -127,8 +136,8 @@ def command_of(settings: str, model: str, which: str = "", *, weights: bool) -> 
     return " ".join(part for part in (*parts, "--weights WEIGHTS" if weights else "") if part)
 
 
-def summaries(rows: Sequence[Row]) -> dict[float, list[Summary]]:
-    """By budget (the largest first), the most accurate first."""
+def summaries(rows: Sequence[Row]) -> Found:
+    """The rows of one network and the same settings, put together."""
     grouped: dict[float, dict[str, list[Row]]] = {}
     for row in rows:
         grouped.setdefault(row.budget, {}).setdefault(row.variant, []).append(row)
@@ -136,3 +145,12 @@ def summaries(rows: Sequence[Row]) -> dict[float, list[Summary]]:
         budget: sorted((Summary(tuple(of)) for of in grouped[budget].values()), key=lambda s: -s.score)
         for budget in sorted(grouped, reverse=True)
     }
+
+
+def undominated(of: Sequence[Summary]) -> list[Summary]:
+    """Those than which no other is both faster and at least as accurate, the fastest first."""
+    front: list[Summary] = []
+    for summary in sorted(of, key=lambda s: (s.total_seconds, -s.score)):
+        if not front or summary.score > front[-1].score:
+            front.append(summary)
+    return front

@@ -1,4 +1,4 @@
-"""What every tool is given, by the name of the settings: ``cpu``, ``accelerator``, ``tiny``.
+"""What every tool is given, by the name of the settings: ``cpu``, ``cpu_longer``, ``accelerator``, ``tiny``.
 
 Of ours the constructors in `cpu` count as lines of user code.
 """
@@ -18,7 +18,7 @@ from widthwise.recipes import joint_resnet20_minutes  # user code: joint
 from widthwise.search import DivisionSettings, EvolutionSettings  # user code: stagewise
 from widthwise.train import TrainConfig
 
-__all__ = ["SETTINGS", "PeerSettings", "accelerator", "cpu", "named", "tiny"]
+__all__ = ["SETTINGS", "PeerSettings", "accelerator", "cpu", "cpu_longer", "named", "tiny"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +119,20 @@ def cpu() -> PeerSettings:
     )
 
 
+def cpu_longer() -> PeerSettings:
+    """Whether a search is worth its time: some rows of `cpu` with three epochs of fine-tuning, FNNP on fewer images."""
+    short = cpu()
+    return replace(
+        short,
+        finetune=replace(short.finetune, epochs=3),
+        fnnp=replace(short.fnnp, calibration_images=250, validation_images=500),
+        variants=(
+            *("full", "widthwise/fnnp", "widthwise/l1", "widthwise/fnnp/reconstructed", "widthwise/l1/reconstructed"),
+            *("torch_pruning/l1/local", "torch_pruning/group_norm/local", "torch_pruning/l1/isomorphic/convolved"),
+        ),
+    )
+
+
 def accelerator() -> PeerSettings:
     """ResNet-56 with schedules as long as the papers', on one accelerator. Not timed here: none was at hand."""
     fast: dict[str, Any] = {"precision": "bf16", "channels_last": True}
@@ -170,7 +184,12 @@ def tiny() -> PeerSettings:
     )
 
 
-SETTINGS: dict[str, Callable[[], PeerSettings]] = {"cpu": cpu, "accelerator": accelerator, "tiny": tiny}
+SETTINGS: dict[str, Callable[[], PeerSettings]] = {
+    "cpu": cpu,
+    "cpu_longer": cpu_longer,
+    "accelerator": accelerator,
+    "tiny": tiny,
+}
 """By name, for the command line and for the process of a network, which looks its settings up here."""
 
 

@@ -296,10 +296,11 @@ def test_the_page_shows_means_spreads_and_what_was_refused(journal: Path) -> Non
     assert "| Torch-Pruning | torch-pruning 1.6.1 |" in text
     assert "| Widthwise | torch 9.9 |" in text
     assert "Widthwise FNNP, beside its defaults: calibration_images 64, candidates 3, finalists 1" in text
-    assert text.index("## digits_net at 50%") < text.index("## Predicted") < text.index("- CPU: ")
+    assert text.index("## digits_net (tiny) at 50%") < text.index("## Predicted") < text.index("- CPU: ")
     assert "NNI 3.0" in text
     assert "MMRazor 1.0.0" in text
-    assert (journal / "docs" / "figures" / "results_accuracy_digits_net.png").exists()
+    assert (journal / "docs" / "figures" / "results_accuracy_digits_net_tiny.png").exists()
+    assert (journal / "docs" / "figures" / "results_time_digits_net.png").exists()
 
 
 def test_two_runs_share_a_page(journal: Path) -> None:
@@ -309,14 +310,34 @@ def test_two_runs_share_a_page(journal: Path) -> None:
     _journal(journal / "more", "digits_net", {"f": _value("widthwise/fnnp", 0)})
     runs = [str(journal / name) for name in ("run", "deep", "more")]
     text = main(["page", "--runs", *runs, "--docs", str(journal / "docs")]).read_text(encoding="utf-8")
-    assert text.count("## digits_net at 50% of the multiply-adds\n") == 1
-    assert text.count("## resnet56 at 30% of the multiply-adds\n") == 1
-    assert text.index("| **Widthwise FNNP** | method | 1 |") < text.index("## resnet56 at 30%")
+    assert text.count("## digits_net (tiny) at 50% of the multiply-adds\n") == 1
+    assert text.count("## resnet56 (tiny) at 30% of the multiply-adds\n") == 1
+    assert text.index("| **Widthwise FNNP** | method | 1 |") < text.index("## resnet56 (tiny) at 30%")
     assert "--model resnet56 --only full widthwise/fnnp --budgets 0.3 --seeds 0 1" in text
-    assert "| digits_net | goal: our best method" in text
-    assert "## resnet56: settings `tiny`" in text
+    assert "| digits_net (tiny) | goal: our best method" in text
+    assert "## resnet56 (tiny): settings" in text
     for model in ("digits_net", "resnet56"):
-        assert (journal / "docs" / "figures" / f"results_accuracy_{model}.png").exists()
+        assert (journal / "docs" / "figures" / f"results_accuracy_{model}_tiny.png").exists()
+
+
+def test_other_settings_have_a_table_of_their_own_and_share_what_is_said_of_time(journal: Path) -> None:
+    """One more training is worth its time; the method is only slower."""
+    changes = {"settings": "longer", "test": 0.895, "finetune_seconds": 80.0}
+    values = {
+        "a": _value("torch_pruning/l1/local", 0, **changes),
+        "b": _value("widthwise/joint", 0, **changes | {"search_seconds": 9.0}),
+    }
+    _journal(journal / "longer", "digits_net", values, settings="longer")
+    text = write([journal / "run", journal / "longer"], journal / "docs").read_text(encoding="utf-8")
+    for settings in ("tiny", "longer"):
+        assert text.count(f"## digits_net ({settings}) at 50% of the multiply-adds\n") == 1
+        assert f"## digits_net ({settings}): settings" in text
+    front = text[text.index("## digits_net: accuracy for time") : text.index("![")]
+    assert [line for line in front.splitlines() if line.startswith("| 50%")] == [
+        "| 50% | Torch-Pruning L1, local | tiny | 2 | 84.50 ± 0.71 | 42 ± 0 |",
+        "| 50% | Widthwise joint | tiny | 2 | 89.00 ± 0.00 | 43 ± 1 |",
+        "| 50% | Torch-Pruning L1, local | longer | 1 | 89.50 | 82 |",
+    ]
 
 
 def test_runs_of_one_network_that_differ_share_no_table(journal: Path) -> None:

@@ -1,0 +1,67 @@
+"""What the page of the comparison shows as pictures."""
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.peers.rows import Found, Summary, undominated
+from benchmarks.peers.variants import Kind
+from benchmarks.report import INK, drawn
+
+__all__ = ["accuracies", "accuracy_for_time"]
+
+COLOURS: dict[Kind, str] = {"method": INK[0], "baseline": INK[2], "peer": INK[1]}
+
+MARKERS = "osD^v"
+"""One for each settings."""
+
+
+def accuracies(found: Found) -> Figure:
+    """Accuracy by seed and the means, a panel for each budget, the best on top."""
+    return drawn(found, _dots, len(found), (12.5, 6.0))
+
+
+def accuracy_for_time(found: Mapping[str, Found]) -> Figure:
+    """Accuracy beside the total time, a panel for each budget; named are the rows that no other beats in both.
+
+    Args:
+        found: by the name of the settings.
+    """
+    budgets = sorted({budget for of in found.values() for budget in of}, reverse=True)
+    by_budget = {b: {name: of[b] for name, of in found.items() if b in of} for b in budgets}
+    return drawn(by_budget, _times, len(budgets), (12.5, 5.5))
+
+
+def _dots(found: Found, axes: Sequence[Axes]) -> None:
+    for panel, (budget, of) in zip(axes, found.items(), strict=True):
+        for place, summary in enumerate(reversed(of)):
+            scores, colour = [100 * score for score in summary.values(summary.metric)], COLOURS[summary.kind]
+            panel.scatter(scores, [place] * len(scores), s=14, color=colour, alpha=0.7)
+            panel.vlines(100 * summary.score, place - 0.3, place + 0.3, color=colour)
+        panel.set_yticks(range(len(of)), [summary.name for summary in reversed(of)], fontsize=7)
+        _say(panel, f"{of[0].metric} accuracy (%), {budget:.0%}", "")
+
+
+def _times(found: Mapping[float, Mapping[str, Sequence[Summary]]], axes: Sequence[Axes]) -> None:
+    for panel, (budget, by_settings) in zip(axes, found.items(), strict=True):
+        for marker, of in zip(MARKERS, by_settings.values(), strict=False):
+            for summary in of:
+                panel.scatter(
+                    summary.total_seconds, 100 * summary.score, s=22, marker=marker, color=COLOURS[summary.kind]
+                )
+        everything = [summary for of in by_settings.values() for summary in of]
+        front = undominated(everything)
+        panel.plot([s.total_seconds for s in front], [100 * s.score for s in front], color="0.6", lw=0.8, zorder=0)
+        for summary in front:
+            place = (summary.total_seconds, 100 * summary.score)
+            panel.annotate(summary.name, place, (3, 4), textcoords="offset points", fontsize=7)
+        panel.set_xscale("log")
+        panel.margins(x=0.3)
+        _say(panel, f"search and fine-tuning (s), {budget:.0%}", f"{everything[0].metric} accuracy (%)")
+
+
+def _say(panel: Axes, below: str, beside: str) -> None:
+    panel.set_xlabel(below, fontsize=8)
+    panel.set_ylabel(beside, fontsize=8)
+    panel.tick_params(axis="x", labelsize=8)
