@@ -5,6 +5,7 @@ found is said in ``docs/fnnp.md``.
 
 Prediction: adaptive batch norm ranks clearly better than global batch norm (Pearson with the fine-tuned accuracy);
 wide random rates (R of 0.9 and more) rarely reach the uniform strategy; evolution passes it within 100 candidates.
+Thompson sampling was added later, after it had passed evolution in a first look at both networks.
 """
 
 from pathlib import Path

@@ -8,20 +8,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.fnnp.summary import EVALUATORS, summarise
-from benchmarks.fnnp.tables import NAMES, tables_of
+from benchmarks.fnnp.tables import NAMES, SEARCHES, tables_of
 from benchmarks.report import INK, drawn, page, schedules, write_figures, write_page
 from widthwise.runs import read_events, read_json
 
 __all__ = ["figures_of", "write"]
 
-WIDE = (7.2, 3.8)
+WIDE = (8.4, 3.8)
 """Width and height of a figure with one panel, in inches."""
+
+_COLUMN = 2.2
+"""Width of a search in the figure of candidates, where each R takes 1."""
 
 
 def write(run: Path, docs: Path) -> Path:
     """Write the page and its figures into a folder; returns the page's path."""
     config, environment = read_json(run / "config.json"), read_json(run / "environment.json")[-1]
-    summary = summarise(read_events(run / "journal.jsonl"), config["evolution_rate"])
+    summary = summarise(read_events(run / "journal.jsonl"), config["rate"])
     stem = f"fnnp_{config['model']}"
     links = write_figures(docs, stem, figures_of(summary))
     title = f"FNNP on {config['model']} at {config['budget']:.0%} of the MACs"
@@ -35,7 +38,7 @@ def _settings(config: Mapping[str, Any]) -> str:
     notes = [
         f"short training: {config['short_training']['max_steps']} steps, lr {config['short_training']['lr']}",
         f"{config['calibration_images']} calibration images; searches look at {config['search_images']} validation "
-        f"images; R of evolution {config['evolution_rate']}",
+        f"images; R of evolution {config['rate']}",
     ]
     return schedules(config["images"], trainings, notes)
 
@@ -43,8 +46,8 @@ def _settings(config: Mapping[str, Any]) -> str:
 def figures_of(summary: Mapping[str, Any]) -> dict[str, tuple[Figure, str]]:
     """Each figure with its caption, for the parts that have results."""
     figures: dict[str, tuple[Figure, str]] = {}
-    if summary["evolution"]["scores"] or any(row["scores"] for row in summary["rates"]):
-        caption = "Accuracy of untrained candidates at the same cost: random rates up to R, and evolution"
+    if summary["searches"] or any(row["scores"] for row in summary["rates"]):
+        caption = "Accuracy of untrained candidates at the same cost: random rates up to R, and searches that learn"
         figures["candidates"] = (drawn(summary, _candidates, 1, WIDE), caption)
     if summary["correlation"]["models"]:
         caption = "Quick judgements against the accuracy after fine-tuning"
@@ -57,25 +60,25 @@ def figures_of(summary: Mapping[str, Any]) -> dict[str, tuple[Figure, str]]:
 
 
 def _candidates(summary: Mapping[str, Any], axes: list[Axes]) -> None:
-    """Columns of dots for random rates, then evolution in the order of its candidates."""
+    """Columns of dots for random rates, then each search that learns in the order of its candidates."""
     (panel,) = axes
     rows = [row for row in summary["rates"] if row["scores"]]
     for place, row in enumerate(rows):
         scores = row["scores"]
         spread = [place + 0.6 * (i / max(1, len(scores) - 1) - 0.5) for i in range(len(scores))]
         panel.scatter(spread, [100 * s for s in scores], s=9, color=INK[0], alpha=0.7)
-    scores = summary["evolution"]["scores"]
-    start, width = len(rows) - 0.3, 2.6
-    positions = [start + width * i / max(1, len(scores) - 1) for i in range(len(scores))]
-    panel.scatter(positions, [100 * s for s in scores], s=9, color=INK[2], alpha=0.7)
-    panel.plot(positions, [100 * s for s in summary["evolution"]["best"]], color=INK[2], label="evolution, best so far")
-    if summary["uniform"] is not None:
-        panel.axhline(100 * summary["uniform"], color=INK[1], linestyle="--", label="uniform width")
     labels = [f"R = {row['max_rate']}" for row in rows]
     ticks = [float(place) for place in range(len(rows))]
-    if scores:
-        labels.append(f"evolution\n(1 to {len(scores)})")
-        ticks.append(start + width / 2)
+    for place, (name, found) in enumerate(summary["searches"].items()):
+        scores, best, colour = found[0]["scores"], found[0]["best"], INK[2 + place]
+        start = len(rows) - 0.3 + place * (_COLUMN + 0.4)
+        positions = [start + _COLUMN * i / max(1, len(scores) - 1) for i in range(len(scores))]
+        panel.scatter(positions, [100 * s for s in scores], s=9, color=colour, alpha=0.7)
+        panel.plot(positions, [100 * s for s in best], color=colour, label=f"{SEARCHES[name]}, best so far")
+        labels.append(f"{SEARCHES[name]}\n(1 to {len(scores)})")
+        ticks.append(start + _COLUMN / 2)
+    if summary["uniform"] is not None:
+        panel.axhline(100 * summary["uniform"], color=INK[1], linestyle="--", label="uniform width")
     panel.set_xticks(ticks, labels, fontsize=8)
     panel.set_ylabel("validation accuracy (%), no training")
     panel.legend(fontsize=8, loc="best")

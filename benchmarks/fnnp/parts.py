@@ -25,11 +25,23 @@ from widthwise.methods.evaluators import (
     search_device,
 )
 from widthwise.runs import Journal
-from widthwise.search import Evolution, RandomRates, Searcher, Trial, best_first, run_search, uniform_widths
+from widthwise.search import (
+    Evolution,
+    RandomRates,
+    Searcher,
+    ThompsonSampling,
+    Trial,
+    best_first,
+    run_search,
+    uniform_widths,
+)
 from widthwise.train import TrainConfig, fit
 from widthwise.zoo import load_weights
 
 __all__ = ["PARTS", "Experiment"]
+
+LEARNING = ("thompson", "evolution")
+"""The searches that learn from the scores."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +98,20 @@ class Experiment:
         searcher = RandomRates(self.space, self.limits, max_rate=max_rate, seed=self.settings.seed)
         return self.search(f"rates/{max_rate}", searcher, count)
 
-    def evolved_trials(self) -> list[Trial]:
-        """FNNP's default strategy generation; the first one is the uniform strategy."""
+    def learnt_trials(self, name: str, seed: int | None = None) -> list[Trial]:
+        """Strategies of a search that learns from the scores; the first one is the uniform strategy.
+
+        Args:
+            name: ``thompson``, FNNP's default, or ``evolution``.
+            seed: of the search; the first of the settings if not given.
+        """
         s = self.settings
-        searcher = Evolution(self.space, self.limits, max_rate=s.evolution_rate, seed=s.seed)
-        return self.search("evolution", searcher, s.candidates)
+        seed = s.search_seeds[0] if seed is None else seed
+        searchers: dict[str, Callable[[], Searcher]] = {
+            "thompson": lambda: ThompsonSampling(self.space, self.limits, seed=seed),
+            "evolution": lambda: Evolution(self.space, self.limits, max_rate=s.rate, seed=seed),
+        }
+        return self.search(f"{name}/{seed}", searchers[name](), s.candidates)
 
     @cached_property
     def judge(self) -> Evaluator:
@@ -121,9 +142,11 @@ def rates(experiment: Experiment) -> None:
             experiment.records.once(f"infeasible/{max_rate}", partial(dict, reason=str(error)))
 
 
-def evolution(experiment: Experiment) -> None:
-    """The strategies of evolution."""
-    experiment.evolved_trials()
+def searches(experiment: Experiment) -> None:
+    """The strategies of the searches that learn."""
+    for seed in experiment.settings.search_seeds:
+        for name in LEARNING:
+            experiment.learnt_trials(name, seed)
 
 
 def iterations(experiment: Experiment) -> None:
@@ -152,13 +175,14 @@ def correlation(experiment: Experiment) -> None:
 
 
 def final(experiment: Experiment) -> None:
-    """FNNP's choice, the best of a random search and uniform width after the same fine-tuning, on the test images."""
+    """FNNP's choice, the best of other searches and uniform width after the same fine-tuning, on the test images."""
     e, s = experiment, experiment.settings
     networks = {"uniform": e.uniform}
-    paper = best_first(e.random_trials(s.evolution_rate, s.candidates))[0]  # as many looks as evolution has
+    paper = best_first(e.random_trials(s.rate, s.candidates))[0]  # as many looks as the others have
     networks["random"] = paper.widths
-    evolved = _distinct(best_first(e.evolved_trials()))
-    networks |= {f"fnnp-{place}": widths for place, widths in enumerate(evolved[: s.finalists], 1)}
+    networks["evolution"] = best_first(e.learnt_trials("evolution"))[0].widths
+    guessed = _distinct(best_first(e.learnt_trials("thompson")))
+    networks |= {f"fnnp-{place}": widths for place, widths in enumerate(guessed[: s.finalists], 1)}
     for seed in s.seeds:
         for name, widths in networks.items():
             e.records.once(f"final/{seed}/{name}", partial(_tested, e, widths, seed))
@@ -166,7 +190,7 @@ def final(experiment: Experiment) -> None:
 
 PARTS: dict[str, Callable[[Experiment], None]] = {
     "rates": rates,
-    "evolution": evolution,
+    "searches": searches,
     "iterations": iterations,
     "correlation": correlation,
     "final": final,
@@ -175,13 +199,13 @@ PARTS: dict[str, Callable[[Experiment], None]] = {
 
 
 def mixed_strategies(experiment: Experiment) -> dict[str, torch.Tensor]:
-    """The uniform strategy, and in turns: random ones of two kinds, early and late ones of evolution; all different."""
+    """The uniform strategy, and in turns: random ones of two kinds, early and late ones of a search; all different."""
     e, s = experiment, experiment.settings
-    evolved = e.evolved_trials()
+    learnt = e.learnt_trials("thompson")
     sources: dict[str, list[Trial]] = {
         f"random {rate}": e.random_trials(rate, min(s.correlation_models, s.strategies)) for rate in s.correlation_rates
     }
-    sources |= {"evolution, early": evolved[1:20], "evolution, late": best_first(evolved)}
+    sources |= {"Thompson sampling, early": learnt[1:20], "Thompson sampling, late": best_first(learnt)}
     named = [[(f"{name} #{trial.index}", trial.widths) for trial in trials] for name, trials in sources.items()]
     mixed = {"uniform": e.uniform}
     taken = {tuple(e.uniform.tolist())}

@@ -10,12 +10,12 @@ from widthwise.train import TrainConfig
 __all__ = ["SETTINGS", "FnnpSettings", "cpu", "cpu_resnet56", "tiny"]
 
 _FREE = {"max_rates", "strategies", "candidates", "iteration_images", "iteration_seeds", "correlation_models"}
-_FREE |= {"correlation_rates", "finalists", "seeds", "threads"}
+_FREE |= {"correlation_rates", "finalists", "search_seeds", "seeds", "threads"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class FnnpSettings:
-    """The experiment of docs/fnnp.md: what R, evolution and the three evaluators are worth on real images."""
+    """The experiment of docs/fnnp.md: what R, searches that learn and the three evaluators are worth on real images."""
 
     model: str
     """A network of the zoo, whose weights are given on the command line; random ones without."""
@@ -30,9 +30,11 @@ class FnnpSettings:
     strategies: int = 30
     """Random strategies for each R."""
     candidates: int = 100
-    """Strategies of `evolution`."""
-    evolution_rate: float = 0.7
-    """R of `evolution`, and of the random search that `final` compares with."""
+    """Strategies of each of the `searches`."""
+    search_seeds: tuple[int, ...] = (0, 1, 2)
+    """Of the `searches`; networks of the first are trained."""
+    rate: float = 0.7
+    """R of evolution, and of the random search that `final` compares with."""
     iteration_images: tuple[int, ...] = (16, 32, 64, 125, 250, 500, 1000, 2000, 5000)
     """Calibration images of `iterations`."""
     iteration_seeds: int = 3
@@ -50,7 +52,7 @@ class FnnpSettings:
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of the fine-tuning in `final`."""
     finalists: int = 1
-    """Strategies of `evolution` that `final` fine-tunes; the better one by validation is FNNP's choice."""
+    """Strategies of Thompson sampling that `final` fine-tunes; the better one by validation is FNNP's choice."""
     seed: int = 0
     """Of the strategies and the choice of images."""
     threads: int = 1
@@ -75,7 +77,7 @@ def cpu() -> FnnpSettings:
 
 def cpu_resnet56() -> FnnpSettings:
     """ResNet-56 on one core, with fewer seeds."""
-    return replace(cpu(), model="resnet56", seeds=(0, 1))
+    return replace(cpu(), model="resnet56", search_seeds=(0, 1), seeds=(0, 1))
 
 
 def tiny() -> FnnpSettings:
@@ -88,6 +90,7 @@ def tiny() -> FnnpSettings:
         max_rates=(0.2, 0.7),
         strategies=2,
         candidates=4,
+        search_seeds=(0,),
         iteration_images=(16, 32),
         iteration_seeds=1,
         correlation_models=4,

@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from benchmarks.experiments import results_of
+from benchmarks.fnnp.parts import LEARNING
 from widthwise.evaluate import correlation
 
 __all__ = ["EVALUATORS", "summarise"]
@@ -19,12 +20,12 @@ EVALUATORS = ("global_bn", "adaptive_bn", "short_training")
 Events = Sequence[Mapping[str, Any]]
 
 
-def summarise(events: Events, evolution_rate: float) -> dict[str, Any]:
+def summarise(events: Events, rate: float) -> dict[str, Any]:
     """Everything found out so far as JSON data; parts that have not run are empty.
 
     Args:
         events: of the journal.
-        evolution_rate: R of `evolution`, and of the random search beside it.
+        rate: R of evolution, and of the random search beside it.
     """
     results = results_of(events)
     trials: dict[str, list[float]] = defaultdict(list)
@@ -32,20 +33,29 @@ def summarise(events: Events, evolution_rate: float) -> dict[str, Any]:
         if event.get("event") == "trial":
             trials[event["part"]].append(float(event["score"]))
     uniform = results.get("uniform", {}).get("score")
-    if uniform is None and trials["evolution"]:
-        uniform = trials["evolution"][0]
+    searches = _searches(trials)
+    if uniform is None and searches:
+        uniform = next(iter(searches.values()))[0]["scores"][0]
     return {
         "uniform": uniform,
         "rates": _rates(trials, results, uniform),
-        "evolution": {
-            "rate": evolution_rate,
-            "scores": trials["evolution"],
-            "best": list(accumulate(trials["evolution"], max)),
-        },
+        "rate": rate,
+        "searches": searches,
         "iterations": _iterations(results),
         "correlation": _correlation(results),
         "final": _final(results),
     }
+
+
+def _searches(trials: Mapping[str, list[float]]) -> dict[str, list[dict[str, Any]]]:
+    """By name what each seed found: the scores in order, and the best of them so far."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for part, scores in trials.items():
+        name, _, seed = part.partition("/")
+        if name in LEARNING and scores:
+            row = {"seed": int(seed), "scores": scores, "best": list(accumulate(scores, max))}
+            found.setdefault(name, []).append(row)
+    return found
 
 
 def _rates(

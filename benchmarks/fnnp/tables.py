@@ -1,28 +1,31 @@
 """The tables of the FNNP experiment, from its summary."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 from benchmarks.fnnp.summary import EVALUATORS
 from benchmarks.report import Table
 
-__all__ = ["NAMES", "tables_of"]
+__all__ = ["NAMES", "SEARCHES", "tables_of"]
 
 NAMES = {"global_bn": "global BN", "adaptive_bn": "adaptive BN", "short_training": "short training"}
 """How the evaluators are called in print."""
+
+SEARCHES = {"thompson": "Thompson sampling", "evolution": "evolution"}
+"""And the searches."""
 
 
 def tables_of(summary: Mapping[str, Any]) -> list[Table]:
     """A table for each part that has results."""
     makers = {
         "rates": rates_table,
-        "evolution": evolution_table,
+        "searches": searches_table,
         "iterations": iterations_table,
         "correlation": correlation_table,
         "final": final_table,
     }
-    empty = {"evolution": "scores", "correlation": "models"}
+    empty = {"correlation": "models"}
     wanted = [name for name in makers if (summary[name][empty[name]] if name in empty else summary[name])]
     return [makers[name](summary) for name in wanted]
 
@@ -46,13 +49,25 @@ def rates_table(summary: Mapping[str, Any]) -> Table:
     return Table("Random rates: the effect of R", columns, tuple(rows), note)
 
 
-def evolution_table(summary: Mapping[str, Any]) -> Table:
-    """How far evolution has come after so many candidates."""
-    best = summary["evolution"]["best"]
-    marks = [n for n in (1, 10, 20, 40, 60, 80, 100, 200, 400) if n < len(best)] + [len(best)]
-    rows = tuple((f"{n}", f"{best[n - 1]:.2%}") for n in marks)
-    note = "The first candidate is the uniform strategy. Same images and evaluator as above."
-    return Table("Evolution", ("candidates", "best so far"), rows, note)
+def searches_table(summary: Mapping[str, Any]) -> Table:
+    """How far the searches that learn have come after so many candidates."""
+    by_name = summary["searches"]
+    most = max(len(row["best"]) for rows in by_name.values() for row in rows)
+    marks = [n for n in (1, 10, 20, 40, 60, 80, 100, 200, 400) if n < most] + [most]
+    rows = tuple((f"{n}", *(_reached(found, n) for found in by_name.values())) for n in marks)
+    seeds = max(len(found) for found in by_name.values())
+    note = (
+        f"The best so far: mean of {seeds} seeds of the search, least and most in brackets. The first candidate is the "
+        "uniform strategy. Same images and evaluator as above."
+    )
+    return Table("Searches that learn", ("candidates", *(SEARCHES[name] for name in by_name)), rows, note)
+
+
+def _reached(found: Sequence[Mapping[str, Any]], count: int) -> str:
+    best = [row["best"][count - 1] for row in found if len(row["best"]) >= count]
+    if not best:
+        return ""
+    return f"{fmean(best):.2%}" + (f" ({min(best):.2%} to {max(best):.2%})" if len(best) > 1 else "")
 
 
 def iterations_table(summary: Mapping[str, Any]) -> Table:
@@ -76,8 +91,8 @@ def correlation_table(summary: Mapping[str, Any]) -> Table:
     )
     note = (
         f"{len(summary['correlation']['models'])} sub-networks of the same cost, each judged by every evaluator and "
-        "then fine-tuned alike; all on the whole validation split (the late ones of evolution were found by adaptive "
-        "BN on a part of it). Brackets: 95 % bootstrap intervals."
+        "then fine-tuned alike; all on the whole validation split (the late ones of Thompson sampling were found by "
+        "adaptive BN on a part of it). Brackets: 95 % bootstrap intervals."
     )
     columns = ("evaluator", "Pearson", "Spearman", "Kendall", "phi(5)")
     return Table("Which quick judgement predicts the fine-tuned accuracy", columns, rows, note)
@@ -92,12 +107,14 @@ def final_table(summary: Mapping[str, Any]) -> Table:
         each = ", ".join(f"{value:.2%}" for value in row["test"])
         val = f"{fmean(row['val']):.2%}"
         rows.append((row["name"], f"{row['macs'] / 1e6:.1f} M", f"{row['params'] / 1e6:.3f} M", val, test, each))
-    rate = summary["evolution"]["rate"]
+    rate = summary["rate"]
     drawn = next((len(r["scores"]) for r in summary["rates"] if r["max_rate"] == rate), 0)
+    looked = max((len(row["scores"]) for row in summary["searches"].get("thompson", ())), default=0)
     note = (
         "`fnnp` is, for each seed, the finalist with the better validation accuracy, out of "
-        f"{len(summary['evolution']['scores'])} candidates; `random` is the best of {drawn} random strategies with "
-        f"R = {rate}. Same filters by L1, adaptive batch norm and fine-tuning; seeds are of the fine-tuning."
+        f"{looked} candidates of Thompson sampling; `evolution` is the best of as many of evolution, `random` of {drawn} "
+        f"random ones with R = {rate}. Same filters by L1, adaptive batch norm and fine-tuning; seeds are of the "
+        "fine-tuning."
     )
     columns = ("network", "MACs", "parameters", "validation", "test, mean ± deviation", "test, by seed")
     return Table("After fine-tuning", columns, tuple(rows), note)

@@ -30,21 +30,28 @@ def saved(path: Path, seed: int) -> Path:
 def test_it_resumes_and_ends_in_a_page(weights: Path, tmp_path: Path) -> None:
     run, docs = tmp_path / "run", tmp_path / "docs"
     common = ["--settings", "tiny", "--weights", str(weights), "--out", str(run), "--docs", str(docs)]
-    for part in ("rates", "evolution"):
+    for part in ("rates", "searches"):
         main([part, *common])
     before = read_events(run / "journal.jsonl")
     page = main(["all", *common]).read_text(encoding="utf-8")
     after = read_events(run / "journal.jsonl")
     assert after[: len(before)] == before, "nothing is computed twice"
-    assert sum(event["event"] == "trial" for event in after) == 4 + 2 + 4, (
-        "R of 0.7 (as many as evolution in `final`), R of 0.9, evolution"
+    assert sum(event["event"] == "trial" for event in after) == 4 + 2 + 2 * 4, (
+        "R of 0.7 (as many as the others in `final`), R of 0.9, the searches that learn"
     )
     main(["all", *common])
     assert read_events(run / "journal.jsonl") == after
     summary = summarise(after, 0.7)
     assert len(summary["correlation"]["models"]) == 4
-    assert [row["name"] for row in summary["final"]] == ["uniform", "random", "fnnp-1", "fnnp-2", "fnnp"]
-    for title in ("Random rates", "Evolution", "How many", "Which quick judgement predicts", "After fine", "Settings"):
+    assert [row["name"] for row in summary["final"]] == ["uniform", "random", "evolution", "fnnp-1", "fnnp-2", "fnnp"]
+    for title in (
+        "Random rates",
+        "Searches that learn",
+        "How many",
+        "Which quick judgement predicts",
+        "After fine",
+        "Settings",
+    ):
         assert f"\n## {title}" in page
     assert {path.name for path in (docs / "figures").iterdir()} == {
         "fnnp_digits_net_candidates.png",
@@ -57,7 +64,7 @@ def test_a_run_knows_its_weights_by_what_they_hold(weights: Path, tmp_path: Path
     run = tmp_path / "run"
 
     def evolve(file: Path) -> list[dict[str, object]]:
-        main(["evolution", "--settings", "tiny", "--weights", str(file), "--out", str(run)])
+        main(["searches", "--settings", "tiny", "--weights", str(file), "--out", str(run)])
         return read_events(run / "journal.jsonl")
 
     found = evolve(weights)

@@ -72,7 +72,7 @@ def test_without_a_run_folder_nothing_is_kept_and_the_model_stays(tmp_path, monk
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
-@pytest.mark.parametrize("strategy", ["random", "evolution"])
+@pytest.mark.parametrize("strategy", ["random", "evolution", "thompson"])
 @pytest.mark.parametrize("evaluator", ["global_bn", "adaptive_bn", "short_training"])
 def test_every_strategy_and_evaluator(strategy, evaluator):
     method = FNNP(

@@ -8,16 +8,26 @@ import pytest
 import torch
 from search_memory import Memory
 
-from widthwise.cost import Limits
+from widthwise import Budget, build_model, trace
+from widthwise.cost import CostModel, Limits
 from widthwise.errors import CorruptRun
-from widthwise.search import Evolution, RandomRates, Searcher, best_first, run_search, uniform_widths
-from widthwise.subnet import Space
+from widthwise.search import (
+    Evolution,
+    RandomRates,
+    Searcher,
+    ThompsonSampling,
+    best_first,
+    run_search,
+    uniform_widths,
+)
+from widthwise.subnet import Space, WidthSpace
 
 Make = Callable[[Space, Limits, int], Searcher]
 
 SEARCHERS: dict[str, Make] = {
     "random": lambda space, limits, seed: RandomRates(space, limits, max_rate=0.9, seed=seed, batch=7),
     "evolution": lambda space, limits, seed: Evolution(space, limits, generation=6, parents=3, seed=seed),
+    "thompson": lambda space, limits, seed: ThompsonSampling(space, limits, start=4, seed=seed),
 }
 
 
@@ -118,9 +128,13 @@ def test_an_evaluation_that_forgets_a_strategy_is_noticed(chain_space, half):
         run_search(SEARCHERS["random"](chain_space, half, 0), lambda asked: [0.0], 4, Memory(), at_once=2)
 
 
-def test_evolution_starts_where_it_is_told(chain_space, half):
+STARTED: list[Callable[..., Searcher]] = [partial(Evolution, generation=4), ThompsonSampling]
+
+
+@pytest.mark.parametrize("started", STARTED)
+def test_a_search_starts_where_it_is_told(started, chain_space, half):
     other = SEARCHERS["random"](chain_space, half, 5).ask()
-    searcher = Evolution(chain_space, half, first=[other, other], generation=4)
+    searcher = started(chain_space, half, first=[other, other])
     asked = [searcher.ask().tolist() for _ in range(5)]
     assert asked[:2] == [uniform_widths(chain_space, half).tolist(), other.tolist()]
     assert len({tuple(row) for row in asked}) == 5
@@ -136,15 +150,53 @@ def test_best_first_breaks_ties_by_order(chain_space, half):
         assert first.score > second.score or first.index < second.index
 
 
-def test_evolution_starts_at_uniform_repeats_nothing_and_improves(chain_space, half):
-    def distance(widths) -> float:  # the best strategy is narrow first, wide last
-        return -float((widths / torch.tensor([6.0, 8.0, 10.0, 12.0]) - torch.tensor([0.3, 0.6, 0.8, 0.9])).abs().sum())
+def distance(widths) -> float:
+    """The best strategy is narrow first, wide last."""
+    return -float((widths / torch.tensor([6.0, 8.0, 10.0, 12.0]) - torch.tensor([0.3, 0.6, 0.8, 0.9])).abs().sum())
 
-    trials = run_search(
-        Evolution(chain_space, half, generation=10, parents=4, seed=0), partial(map, distance), 80, Memory()
-    )
+
+def best_of(searcher: Searcher, count: int, goal: Callable[..., float]) -> torch.Tensor:
+    return best_first(run_search(searcher, partial(map, goal), count, Memory()))[0].widths
+
+
+@pytest.mark.parametrize("learning", [partial(Evolution, generation=10, parents=4), ThompsonSampling])
+def test_a_search_that_learns_starts_at_uniform_repeats_nothing_and_improves(learning, chain_space, half):
+    trials = run_search(learning(chain_space, half, seed=0), partial(map, distance), 80, Memory())
     assert trials[0].widths.tolist() == uniform_widths(chain_space, half).tolist()
     assert len({tuple(t.widths.tolist()) for t in trials}) == 80
-    randoms = run_search(SEARCHERS["random"](chain_space, half, 0), partial(map, distance), 80, Memory())
-    assert best_first(trials)[0].score > best_first(randoms)[0].score
+    assert best_first(trials)[0].score > distance(best_of(SEARCHERS["random"](chain_space, half, 0), 80, distance))
     assert best_first(trials)[0].score > trials[0].score
+
+
+def test_thompson_sampling_finds_more_than_evolution_in_as_many_strategies():
+    """Groups that lose accuracy at rates of their own when they are narrowed, judged with noise."""
+    graph = trace(build_model("resnet32"), torch.zeros(1, 3, 16, 16))
+    space = WidthSpace().of(graph)
+    limits = Budget(macs=0.5).on(CostModel(graph), space)
+    order = torch.randperm(len(space.full), generator=torch.Generator().manual_seed(0))
+    rates = torch.logspace(-3, 0, len(space.full))[order]
+
+    def truth(widths) -> float:
+        return -float((rates * (widths / space.full).log().square()).sum())
+
+    for seed in range(3):
+        noise = torch.Generator().manual_seed(seed)
+
+        def judged(widths, noise=noise) -> float:
+            return truth(widths) + 0.02 * float(torch.randn((), generator=noise))
+
+        searchers = (learning(space, limits, seed=seed) for learning in (Evolution, ThompsonSampling))
+        evolved, guessed = (truth(best_of(searcher, 60, judged)) for searcher in searchers)
+        assert guessed > evolved / 2, "where nothing is lost, it is 0"
+
+
+def test_thompson_sampling_repeats_where_all_was_asked_for(half):
+    """A space of a few strategies is used up; the search goes on."""
+    space = WidthSpace(ratios=(0.5, 1.0)).of(half.cost.graph)
+    searcher = ThompsonSampling(space, half, start=2)
+    asked = []
+    for _ in range(24):
+        asked.append(searcher.ask())
+        searcher.tell(asked[-1], score(asked[-1]))
+    assert len({tuple(row.tolist()) for row in asked}) < 24
+    assert bool(half.met(torch.stack(asked)).all())

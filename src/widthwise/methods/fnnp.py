@@ -5,8 +5,8 @@ ECCV 2020). Strategy generation draws a pruning rate per layer; filter pruning k
 norm; the evaluation recomputes batch-norm statistics and measures accuracy on validation images.
 
 Where we differ by default, and why: the paper draws rates ``U[0, R]``; in deep networks nearly all such strategies are
-worse than uniform width (docs/fnnp.md has the figures), so strategies come from evolution that starts at the uniform
-one. ``strategy="random"`` is the paper's.
+worse than uniform width (docs/fnnp.md has the figures), so strategies come from a search that starts at the uniform
+one and learns from the scores. ``strategy="random"`` is the paper's.
 """
 
 from dataclasses import dataclass, field, replace
@@ -19,12 +19,12 @@ from widthwise.errors import ConfigError
 from widthwise.evaluate import Precision
 from widthwise.methods.base import Found, Task, check_choices
 from widthwise.methods.evaluators import AdaptiveBN, Evaluator, EvaluatorName, GlobalBN, ShortTraining, inherited
-from widthwise.search import Evolution, RandomRates, Searcher, best_first, run_search
+from widthwise.search import Evolution, RandomRates, Searcher, ThompsonSampling, best_first, run_search
 from widthwise.train import TrainConfig
 
 __all__ = ["FNNP", "StrategyName"]
 
-StrategyName = Literal["evolution", "random"]
+StrategyName = Literal["thompson", "evolution", "random"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +33,12 @@ class FNNP:
 
     candidates: int = 100
     """Strategies to score (the paper: 1000 for ResNet-50, 1500 for MobileNet v1)."""
-    strategy: StrategyName = "evolution"
-    """How strategies are generated: ``random`` is the paper's, ``evolution`` what it suggests."""
+    strategy: StrategyName = "thompson"
+    """How strategies are generated: ``random`` is the paper's, ``evolution`` what it suggests, ``thompson``
+    (:class:`widthwise.search.ThompsonSampling`) finds better ones in as many candidates."""
     max_rate: float = 0.7
-    """R: the largest pruning rate of a layer, in (0, 1]. The budget may force more: then raise it."""
+    """R of ``random`` and ``evolution``: the largest pruning rate of a layer, in (0, 1]. The budget may force more:
+    then raise it. ``thompson`` finds out what a layer bears; a ``WidthSpace`` sets bounds to all of them."""
     importance: Importance = "l1"
     """Which filters of a layer stay."""
     evaluator: EvaluatorName = "adaptive_bn"
@@ -92,7 +94,9 @@ class FNNP:
         """The strategy generation."""
         if self.strategy == "random":
             return RandomRates(task.space, task.limits, max_rate=self.max_rate, seed=self.seed)
-        return Evolution(task.space, task.limits, max_rate=self.max_rate, seed=self.seed)
+        if self.strategy == "evolution":
+            return Evolution(task.space, task.limits, max_rate=self.max_rate, seed=self.seed)
+        return ThompsonSampling(task.space, task.limits, seed=self.seed)
 
     def make_evaluator(self, task: Task) -> Evaluator:
         """How candidates are judged."""

@@ -26,6 +26,7 @@ from widthwise.search.evolution import Evolution
 from widthwise.search.loop import Log, Trial, best_first, run_search
 from widthwise.search.progress import RichSearchReporter, SearchReporter, SilentSearchReporter
 from widthwise.search.random_rates import RandomRates
+from widthwise.search.thompson import ThompsonSampling
 from widthwise.search.widths import draw_rates, fill, project, uniform_widths
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "StageLosses",
     "StageProblem",
     "StageSearch",
+    "ThompsonSampling",
     "Trial",
     "Widths",
     "best_first",

@@ -1,0 +1,126 @@
+"""Thompson sampling over widths: a search that learns which groups may be narrow."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float64, Int64
+from torch import Tensor
+
+from widthwise.cost.budget import Limits
+from widthwise.search.base import Widths
+from widthwise.search.widths import project, uniform_widths
+from widthwise.subnet.space import Space
+
+__all__ = ["ThompsonSampling"]
+
+PARENTS = 8
+"""How many of the best so far children descend from."""
+
+POOL = 512
+"""Children that the next strategy is chosen from."""
+
+SPREAD = 0.5
+"""Standard deviation of the change of a ratio's logarithm."""
+
+NARROWEST = 0.02
+"""Ratios below this are drawn no narrower; the logarithm has to end somewhere."""
+
+
+class ThompsonSampling:
+    """Asks for what is best by a guess of the scores that is drawn anew each time, from all guesses they allow (ours).
+
+    The score is taken to be a sum over the groups, each quadratic in the logarithm of its width: that is what a layer
+    costs in accuracy, while the budget, which couples them, is known exactly. Bayesian ridge regression
+    (Tipping, "Sparse Bayesian learning and the relevance vector machine", 2001; scikit-learn's) gives a distribution of
+    such sums after every score. One is drawn from it (Thompson, "On the likelihood that one unknown probability exceeds
+    another", 1933), and of many children of the best strategies the one that it likes best is asked for. So what is
+    uncertain gets tried, strategies that are asked for together differ, and nothing has to be tuned.
+
+    The first strategies are the uniform one and mutations of it in all groups. None is asked for twice.
+
+    Args:
+        space: the allowed widths.
+        limits: the budget.
+        first: strategies to start with, beside the uniform one.
+        start: scores that there must be before the first guess.
+        seed: of everything random.
+    """
+
+    def __init__(
+        self, space: Space, limits: Limits, *, first: Sequence[Widths] = (), start: int = 12, seed: int = 0
+    ) -> None:
+        self._space, self._limits = space, limits
+        self._start = start
+        self._generator = torch.Generator().manual_seed(seed)
+        self._uniform = uniform_widths(space, limits)
+        self._scored: list[Widths] = []
+        self._scores: list[float] = []
+        starts = {tuple(row.tolist()): row for row in (self._uniform, *first)}
+        self._waiting, self._seen = list(starts.values()), set(starts)
+
+    def ask(self) -> Widths:
+        """The next strategy."""
+        if self._waiting:
+            return self._waiting.pop(0)
+        if len(self._scores) < self._start:
+            chosen = self._children(self._uniform[None], everywhere=True, count=1)[0]
+        else:
+            children = self._children(self._best(), everywhere=False, count=POOL)
+            chosen = children[int(self._guess(children).argmax())]
+        self._seen.add(tuple(chosen.tolist()))
+        return chosen
+
+    def tell(self, widths: Widths, score: float) -> None:
+        """Remember the score; ties keep the order in which they were told."""
+        self._scored.append(widths)
+        self._scores.append(score)
+
+    def _best(self) -> Int64[Tensor, "parents groups"]:
+        order = sorted(range(len(self._scores)), key=lambda place: -self._scores[place])
+        return torch.stack([self._scored[place] for place in order[:PARENTS]])
+
+    def _children(
+        self, parents: Int64[Tensor, "parents groups"], *, everywhere: bool, count: int
+    ) -> Int64[Tensor, "children groups"]:
+        """New ones of two parents each, crossed group by group, mutated and scaled onto the budget; up to `count`."""
+        pool = parents.double() / self._space.full
+        for attempt in range(20):
+            ratios = self._mutated(pool, everywhere, count, SPREAD * (1 + attempt / 2))  # wider where all was seen
+            children: Tensor = torch.unique(project(self._space, self._limits, ratios), dim=0)
+            new = torch.tensor([tuple(row) not in self._seen for row in children.tolist()])
+            if bool(new.any()):
+                return children[new]
+        return children  # a tiny space may be used up: then repeat
+
+    def _mutated(
+        self, pool: Float64[Tensor, "parents groups"], everywhere: bool, count: int, spread: float
+    ) -> Float64[Tensor, "children groups"]:
+        shape = (count, pool.shape[1])
+        pairs = torch.randint(len(pool), (2, count), generator=self._generator)
+        child = torch.where(self._chance(shape) < 0.5, pool[pairs[0]], pool[pairs[1]])
+        change = torch.randn(shape, generator=self._generator, dtype=torch.float64) * spread
+        some: Bool[Tensor, "children groups"] = self._chance(shape) < self._chance(
+            (count, 1)
+        )  # few groups, or nearly all
+        return torch.where(some | everywhere, child * change.exp(), child).clamp(NARROWEST, 1)
+
+    def _chance(self, shape: tuple[int, int]) -> Tensor:
+        return torch.rand(shape, generator=self._generator)
+
+    def _guess(self, children: Int64[Tensor, "children groups"]) -> Float64[Tensor, "children"]:
+        """Scores by one sum that the scores so far allow, up to a constant."""
+        from sklearn.linear_model import BayesianRidge  # takes a second, which only this search needs
+
+        known = self._features(torch.stack(self._scored))
+        centre, scale = known.mean(0), known.std(0) + 1e-9
+        scores = torch.tensor(self._scores, dtype=torch.float64)
+        fitted = BayesianRidge().fit(((known - centre) / scale).numpy(), scores.numpy())
+        variances, directions = torch.linalg.eigh(torch.as_tensor(fitted.sigma_))
+        noise = torch.randn(len(variances), generator=self._generator, dtype=torch.float64)
+        drawn = torch.as_tensor(fitted.coef_) + directions @ (variances.clamp(min=0).sqrt() * noise)
+        guessed: Tensor = ((self._features(children) - centre) / scale) @ drawn
+        return guessed
+
+    def _features(self, widths: Int64[Tensor, "n groups"]) -> Float64[Tensor, "n features"]:
+        logs = (widths.double() / self._space.full).log()
+        return torch.cat([logs, logs.square()], 1)
