@@ -112,7 +112,7 @@ def final_table(summary: Mapping[str, Any]) -> Table:
     looked = max((len(row["scores"]) for row in summary["searches"].get("thompson", ())), default=0)
     note = (
         "`fnnp` is, for each seed, the finalist with the better validation accuracy, out of "
-        f"{looked} candidates of Thompson sampling; `evolution` is the best of as many of evolution, `random` of {drawn} "
+        f"{looked} candidates of Thompson sampling; `evolution` the best of as many of evolution, `random` of {drawn} "
         f"random ones with R = {rate}. Same filters by L1, adaptive batch norm and fine-tuning; seeds are of the "
         "fine-tuning."
     )

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from benchmarks.peers.rows import Found, Summary, undominated
 from benchmarks.peers.variants import Kind
@@ -23,7 +24,7 @@ def accuracies(found: Found) -> Figure:
 
 
 def accuracy_for_time(found: Mapping[str, Found]) -> Figure:
-    """Accuracy beside the total time, a panel for each budget; named are the rows that no other beats in both.
+    """Accuracy beside the total time, a panel for each budget; numbered are the rows that no other beats in both.
 
     Args:
         found: by the name of the settings.
@@ -53,11 +54,14 @@ def _times(found: Mapping[float, Mapping[str, Sequence[Summary]]], axes: Sequenc
         everything = [summary for of in by_settings.values() for summary in of]
         front = undominated(everything)
         panel.plot([s.total_seconds for s in front], [100 * s.score for s in front], color="0.6", lw=0.8, zorder=0)
-        for summary in front:
-            place = (summary.total_seconds, 100 * summary.score)
-            panel.annotate(summary.name, place, (3, 4), textcoords="offset points", fontsize=7)
+        for number, summary in enumerate(front, 1):
+            above = 100 * summary.score + 0.03 * (panel.get_ylim()[1] - panel.get_ylim()[0])
+            panel.scatter(summary.total_seconds, above, s=40, marker=f"${number}$", color="0.3", label=summary.name)
         panel.set_xscale("log")
-        panel.margins(x=0.3)
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_locator(NullLocator())
+        panel.legend(fontsize=7)
         _say(panel, f"search and fine-tuning (s), {budget:.0%}", f"{everything[0].metric} accuracy (%)")
 
 
