@@ -31,7 +31,7 @@ from widthwise.exploration.search import Evaluate
 from widthwise.methods.base import Found, Task, check_choices
 from widthwise.methods.evaluators import AdaptiveBN, inherited, search_device
 from widthwise.parallel import ParallelConfig, workers
-from widthwise.search import ThompsonSampling, Trial, Widths
+from widthwise.search import Evolution, Trial, Widths
 
 __all__ = ["Exploration"]
 
@@ -52,8 +52,8 @@ class Exploration:
     prior_spread: float = 1.0
     """Log-odds of the most important channel of a group at the start, beside the middle one."""
     candidates: int = 100
-    """Width strategies that are judged before the first step, by Thompson sampling and with the ``prior``'s channels;
-    the search starts at the best one (ours). 0 starts at uniform width; without a prior there are none."""
+    """Width strategies that are judged before the first step, by evolution and with the ``prior``'s channels; the
+    search starts at the best one (ours). 0 starts at uniform width; without a prior there are none."""
     candidate_batches: int = 5
     """Batches that each of them is judged on."""
     settings: ExplorationSettings = field(default_factory=ExplorationSettings)
@@ -134,7 +134,7 @@ class Exploration:
         if self.prior is None or not self.candidates:
             return None
         return best_widths(
-            ThompsonSampling(task.space, task.limits, seed=self.seed),
+            Evolution(task.space, task.limits, seed=self.seed),
             evaluate,
             task.graph,
             task.graph.importance(self.prior, seed=self.seed),
