@@ -102,7 +102,8 @@ def test_macs_are_counted_by_running() -> None:
 
 def _events() -> list[dict[str, object]]:
     events: list[dict[str, object]] = [{"event": "result", "key": "uniform", "value": {"score": 0.5}}]
-    for part, scores in {"rates/0.7": [0.4, 0.6], "evolution": [0.5, 0.45, 0.7]}.items():
+    trials = {"rates/0.7": [0.4, 0.6], "evolution/0": [0.5, 0.45, 0.7], "evolution/1": [0.5, 0.6, 0.55]}
+    for part, scores in (trials | {"thompson/0": [0.5, 0.8]}).items():
         events += [{"event": "trial", "part": part, "index": i, "score": s} for i, s in enumerate(scores)]
     events.append({"event": "result", "key": "infeasible/0.2", "value": {"reason": "too narrow"}})
     for images, accuracies in {0: [0.1], 100: [0.4, 0.6]}.items():
@@ -125,7 +126,7 @@ def test_the_summary_of_the_fnnp_experiment() -> None:
     summary = summarise(_events(), 0.7)
     assert [row["max_rate"] for row in summary["rates"]] == [0.2, 0.7]
     assert summary["rates"][1]["above_uniform"] == 0.5
-    assert summary["evolution"]["best"] == [0.5, 0.5, 0.7]
+    assert [row["best"] for row in summary["searches"]["evolution"]] == [[0.5, 0.5, 0.7], [0.5, 0.6, 0.6]]
     assert summary["iterations"][1] == {"images": 100, "accuracies": [0.4, 0.6]}
     figures = summary["correlation"]["figures"]
     assert figures["adaptive_bn"]["pearson"]["value"] == pytest.approx(1)
@@ -139,9 +140,10 @@ def test_its_tables() -> None:
     tables = {table.title: table for table in tables_of(summarise(_events(), 0.7))}
     assert len(tables) == 5
     assert tables["Random rates: the effect of R"].rows[0][1] == "cannot meet the budget"
-    assert tables["Evolution"].rows[-1] == ("3", "70.00%")
+    assert tables["Searches that learn"].rows[-1] == ("3", "65.00% (60.00% to 70.00%)", ""), "one has not come so far"
     assert tables["After fine-tuning"].rows[0][4] == "70.50% ± 0.71%"
-    assert "the best of 2 random strategies with R = 0.7" in tables["After fine-tuning"].note
+    assert "2 candidates of Thompson sampling" in tables["After fine-tuning"].note
+    assert "`random` of 2 random ones with R = 0.7" in tables["After fine-tuning"].note
     for table in tables.values():
         assert all(len(row) == len(table.columns) for row in table.rows)
 
