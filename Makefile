@@ -49,8 +49,7 @@ bench-fnnp bench-stagewise bench-joint bench-exploration: bench-%: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.$* $(PART) $(GIVEN) --docs docs
 
 # make bench-peers DATA=parquet:DIR WEIGHTS=FILE [MODEL=resnet56]; hours, see docs/peers.md. Killed, the same command goes
-# on. Every tool has an environment of its own; the page is that of all runs with these settings,
-# shorter and longer.
+# on. Every tool has an environment of its own; the page is that of all runs with these settings, shorter and longer.
 PEERS       := .venv-peers
 PEER_STAMPS := $(patsubst %,$(PEERS)/%/.installed,torch_pruning modelopt widthwise)
 $(PEERS)/%/.installed: benchmarks/peers/environments/%.txt pyproject.toml constraints.txt

@@ -7,8 +7,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.fnnp.parts import SEARCHES
 from benchmarks.fnnp.summary import EVALUATORS, summarise
-from benchmarks.fnnp.tables import NAMES, SEARCHES, tables_of
+from benchmarks.fnnp.tables import NAMES, tables_of
 from benchmarks.report import INK, drawn, page, schedules, write_figures, write_page
 from widthwise.runs import read_events, read_json
 

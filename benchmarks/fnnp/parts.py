@@ -38,10 +38,10 @@ from widthwise.search import (
 from widthwise.train import TrainConfig, fit
 from widthwise.zoo import load_weights
 
-__all__ = ["PARTS", "Experiment"]
+__all__ = ["PARTS", "SEARCHES", "Experiment"]
 
-LEARNING = ("thompson", "evolution")
-"""The searches that learn from the scores."""
+SEARCHES = {"thompson": "Thompson sampling", "evolution": "evolution"}
+"""The searches that learn from the scores, as they are called in print."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,11 +107,12 @@ class Experiment:
         """
         s = self.settings
         seed = s.search_seeds[0] if seed is None else seed
-        searchers: dict[str, Callable[[], Searcher]] = {
-            "thompson": lambda: ThompsonSampling(self.space, self.limits, seed=seed),
-            "evolution": lambda: Evolution(self.space, self.limits, max_rate=s.rate, seed=seed),
-        }
-        return self.search(f"{name}/{seed}", searchers[name](), s.candidates)
+        searcher: Searcher
+        if name == "thompson":
+            searcher = ThompsonSampling(self.space, self.limits, seed=seed)
+        else:
+            searcher = Evolution(self.space, self.limits, max_rate=s.rate, seed=seed)
+        return self.search(f"{name}/{seed}", searcher, s.candidates)
 
     @cached_property
     def judge(self) -> Evaluator:
@@ -145,7 +146,7 @@ def rates(experiment: Experiment) -> None:
 def searches(experiment: Experiment) -> None:
     """The strategies of the searches that learn."""
     for seed in experiment.settings.search_seeds:
-        for name in LEARNING:
+        for name in SEARCHES:
             experiment.learnt_trials(name, seed)
 
 

@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from benchmarks.experiments import results_of
-from benchmarks.fnnp.parts import LEARNING
+from benchmarks.fnnp.parts import SEARCHES
 from widthwise.evaluate import correlation
 
 __all__ = ["EVALUATORS", "summarise"]
@@ -52,7 +52,7 @@ def _searches(trials: Mapping[str, list[float]]) -> dict[str, list[dict[str, Any
     found: dict[str, list[dict[str, Any]]] = {}
     for part, scores in trials.items():
         name, _, seed = part.partition("/")
-        if name in LEARNING and scores:
+        if name in SEARCHES and scores:
             row = {"seed": int(seed), "scores": scores, "best": list(accumulate(scores, max))}
             found.setdefault(name, []).append(row)
     return found

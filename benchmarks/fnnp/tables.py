@@ -4,16 +4,14 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from benchmarks.fnnp.parts import SEARCHES
 from benchmarks.fnnp.summary import EVALUATORS
 from benchmarks.report import Table
 
-__all__ = ["NAMES", "SEARCHES", "tables_of"]
+__all__ = ["NAMES", "tables_of"]
 
 NAMES = {"global_bn": "global BN", "adaptive_bn": "adaptive BN", "short_training": "short training"}
 """How the evaluators are called in print."""
-
-SEARCHES = {"thompson": "Thompson sampling", "evolution": "evolution"}
-"""And the searches."""
 
 
 def tables_of(summary: Mapping[str, Any]) -> list[Table]:

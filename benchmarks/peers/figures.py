@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from benchmarks.peers.rows import Found, Summary, undominated
+from benchmarks.peers.rows import Found, Summary, by_budget, undominated
 from benchmarks.peers.variants import Kind
 from benchmarks.report import INK, drawn
 
@@ -29,9 +29,8 @@ def accuracy_for_time(found: Mapping[str, Found]) -> Figure:
     Args:
         found: by the name of the settings.
     """
-    budgets = sorted({budget for of in found.values() for budget in of}, reverse=True)
-    by_budget = {b: {name: of[b] for name, of in found.items() if b in of} for b in budgets}
-    return drawn(by_budget, _times, len(budgets), (12.5, 5.5))
+    panels = by_budget(found)
+    return drawn(panels, _times, len(panels), (12.5, 5.5))
 
 
 def _dots(found: Found, axes: Sequence[Axes]) -> None:

@@ -10,7 +10,7 @@ from benchmarks.peers.absent import ATTEMPTS, TRIED
 from benchmarks.peers.checks import checks_of
 from benchmarks.peers.figures import accuracies, accuracy_for_time
 from benchmarks.peers.measured import Measured, measured
-from benchmarks.peers.rows import Found, Summary, command_of, summaries, undominated
+from benchmarks.peers.rows import Found, Summary, by_budget, command_of, summaries, undominated
 from benchmarks.peers.variants import TOOLS, VARIANTS
 from benchmarks.report import Table, checked, machine, schedules, write_figures, write_page
 from widthwise.methods import METHODS
@@ -87,10 +87,9 @@ def _results(one: Measured, found: Found) -> Iterator[Table]:
 
 def _front(model: str, by_settings: Mapping[str, Found]) -> Table:
     """The best for its time, over all settings."""
-    budgets = sorted({budget for of in by_settings.values() for budget in of}, reverse=True)
     rows = []
-    for budget in budgets:
-        for summary in undominated([s for of in by_settings.values() for s in of.get(budget, ())]):
+    for budget, found in by_budget(by_settings).items():
+        for summary in undominated([summary for of in found.values() for summary in of]):
             which = (f"{budget:.0%}", summary.name, summary.rows[0].settings, str(len(summary.rows)))
             rows.append((*which, _cell(summary, summary.metric, 100, 2), _cell(summary, "seconds", 1, 0)))
     columns = ("budget", "method", "settings", "seeds", "accuracy (%)", "total (s)")

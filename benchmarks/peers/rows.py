@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.peers.variants import VARIANTS, Kind
 
-__all__ = ["Found", "Row", "Summary", "command_of", "row_of", "summaries", "undominated"]
+__all__ = ["Found", "Row", "Summary", "by_budget", "command_of", "row_of", "summaries", "undominated"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +145,12 @@ def summaries(rows: Sequence[Row]) -> Found:
         budget: sorted((Summary(tuple(of)) for of in grouped[budget].values()), key=lambda s: -s.score)
         for budget in sorted(grouped, reverse=True)
     }
+
+
+def by_budget(found: Mapping[str, Found]) -> dict[float, dict[str, Sequence[Summary]]]:
+    """By budget (the largest first) what was found with each settings, by their name."""
+    budgets = sorted({budget for of in found.values() for budget in of}, reverse=True)
+    return {budget: {name: of[budget] for name, of in found.items() if budget in of} for budget in budgets}
 
 
 def undominated(of: Sequence[Summary]) -> list[Summary]:

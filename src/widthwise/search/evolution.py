@@ -8,6 +8,7 @@ from torch import Tensor
 
 from widthwise.cost.budget import Limits
 from widthwise.search.base import Widths
+from widthwise.search.breeding import best_of, offspring
 from widthwise.search.widths import project, uniform_widths
 from widthwise.subnet.space import Space
 
@@ -51,7 +52,8 @@ class Evolution:
         self._mutation, self._spread = mutation, spread
         self._floor = 1 - max_rate
         self._generator = torch.Generator().manual_seed(seed)
-        self._scored: list[tuple[float, tuple[int, ...]]] = []
+        self._scored: list[Widths] = []
+        self._scores: list[float] = []
         starts = {tuple(row.tolist()): row for row in (uniform_widths(space, limits), *first)}
         self._waiting: list[Tensor] = list(starts.values())
         self._seen = set(starts)
@@ -64,7 +66,8 @@ class Evolution:
 
     def tell(self, widths: Widths, score: float) -> None:
         """Remember the score; ties keep the order in which they were told."""
-        self._scored.append((score, tuple(widths.tolist())))
+        self._scored.append(widths)
+        self._scores.append(score)
 
     def _breed(self) -> list[Tensor]:
         children: list[Tensor] = []
@@ -80,16 +83,10 @@ class Evolution:
         return children
 
     def _children(self, spread: float) -> Float64[Tensor, "children groups"]:
-        """Two parents each, crossed group by group, then mutated."""
-        best = sorted(self._scored, key=lambda item: -item[0])[: self._parents]
-        full = self._space.full.double()
-        rows = [torch.tensor(widths).double() / full for _, widths in best]
-        pool = torch.stack(rows) if rows else torch.ones(1, len(full), dtype=torch.float64)
-        shape = (self._size, len(full))
-        pairs = torch.randint(len(pool), (2, self._size), generator=self._generator)
-        first, second = pool[pairs[0]], pool[pairs[1]]
-        child = torch.where(torch.rand(shape, generator=self._generator) < 0.5, first, second)
-        change = torch.randn(shape, generator=self._generator, dtype=torch.float64) * spread
-        mutated = torch.rand(shape, generator=self._generator) < self._mutation
-        mutated |= (pairs[0] == pairs[1])[:, None] & ~mutated.any(1, keepdim=True)  # never a mere copy
-        return torch.where(mutated, child * change.exp(), child).clamp(self._floor, 1)
+        """Children of the best, each mutated here and there."""
+        full = self._space.full
+        parents = best_of(self._scored, self._scores, self._parents) if self._scored else full[None]
+        children = offspring(parents / full.double(), self._size, spread, self._generator)
+        mutated = torch.rand(children.crossed.shape, generator=self._generator) < self._mutation
+        mutated |= children.copies[:, None] & ~mutated.any(1, keepdim=True)  # never a mere copy
+        return torch.where(mutated, children.changed, children.crossed).clamp(self._floor, 1)

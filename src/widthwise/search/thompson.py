@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from widthwise.cost.budget import Limits
 from widthwise.search.base import Widths
+from widthwise.search.breeding import best_of, offspring
 from widthwise.search.widths import project, uniform_widths
 from widthwise.subnet.space import Space
 
@@ -65,7 +66,8 @@ class ThompsonSampling:
         if len(self._scores) < self._start:
             chosen = self._children(self._uniform[None], everywhere=True, count=1)[0]
         else:
-            children = self._children(self._best(), everywhere=False, count=POOL)
+            best = best_of(self._scored, self._scores, PARENTS)
+            children = self._children(best, everywhere=False, count=POOL)
             chosen = children[int(self._guess(children).argmax())]
         self._seen.add(tuple(chosen.tolist()))
         return chosen
@@ -75,17 +77,12 @@ class ThompsonSampling:
         self._scored.append(widths)
         self._scores.append(score)
 
-    def _best(self) -> Int64[Tensor, "parents groups"]:
-        order = sorted(range(len(self._scores)), key=lambda place: -self._scores[place])
-        return torch.stack([self._scored[place] for place in order[:PARENTS]])
-
     def _children(
         self, parents: Int64[Tensor, "parents groups"], *, everywhere: bool, count: int
     ) -> Int64[Tensor, "children groups"]:
-        """New ones of two parents each, crossed group by group, mutated and scaled onto the budget; up to `count`."""
-        pool = parents.double() / self._space.full
+        """New ones of the parents, mutated and scaled onto the budget; up to ``count``."""
         for attempt in range(20):
-            ratios = self._mutated(pool, everywhere, count, SPREAD * (1 + attempt / 2))  # wider where all was seen
+            ratios = self._mutated(parents, everywhere, count, SPREAD * (1 + attempt / 2))  # wider where all was seen
             children: Tensor = torch.unique(project(self._space, self._limits, ratios), dim=0)
             new = torch.tensor([tuple(row) not in self._seen for row in children.tolist()])
             if bool(new.any()):
@@ -93,19 +90,13 @@ class ThompsonSampling:
         return children  # a tiny space may be used up: then repeat
 
     def _mutated(
-        self, pool: Float64[Tensor, "parents groups"], everywhere: bool, count: int, spread: float
+        self, parents: Int64[Tensor, "parents groups"], everywhere: bool, count: int, spread: float
     ) -> Float64[Tensor, "children groups"]:
-        shape = (count, pool.shape[1])
-        pairs = torch.randint(len(pool), (2, count), generator=self._generator)
-        child = torch.where(self._chance(shape) < 0.5, pool[pairs[0]], pool[pairs[1]])
-        change = torch.randn(shape, generator=self._generator, dtype=torch.float64) * spread
-        some: Bool[Tensor, "children groups"] = self._chance(shape) < self._chance(
-            (count, 1)
-        )  # few groups, or nearly all
-        return torch.where(some | everywhere, child * change.exp(), child).clamp(NARROWEST, 1)
-
-    def _chance(self, shape: tuple[int, int]) -> Tensor:
-        return torch.rand(shape, generator=self._generator)
+        """Ratios of children: of each a few groups are mutated, or nearly all."""
+        children = offspring(parents / self._space.full.double(), count, spread, self._generator)
+        chance = torch.rand(children.crossed.shape, generator=self._generator)
+        mutated = (chance < torch.rand((count, 1), generator=self._generator)) | everywhere
+        return torch.where(mutated, children.changed, children.crossed).clamp(NARROWEST, 1)
 
     def _guess(self, children: Int64[Tensor, "children groups"]) -> Float64[Tensor, "children"]:
         """Scores by one sum that the scores so far allow, up to a constant."""

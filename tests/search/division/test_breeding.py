@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stage_toys import LIMITS, toy_of
 
-from widthwise.search.division.breeding import TRIES, breed, cross, draw, enough, fit, mutate
+from widthwise.search.breeding import cross
+from widthwise.search.division.breeding import TRIES, breed, draw, enough, fit, mutate
 
 
 @settings(deadline=None, max_examples=60)

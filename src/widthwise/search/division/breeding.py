@@ -8,11 +8,12 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from widthwise.search.breeding import cross
 from widthwise.search.division.problem import Gene
 from widthwise.search.widths import Used, fill_rows, scale_rows
 from widthwise.subnet.space import Space
 
-__all__ = ["breed", "chosen", "cross", "draw", "enough", "every_gene", "fit", "keys", "mutate", "number_of_genes"]
+__all__ = ["breed", "chosen", "draw", "enough", "every_gene", "fit", "keys", "mutate", "number_of_genes"]
 
 LOCAL = 0.8
 """Share of the mutations that go to a neighbouring width; the others go anywhere."""
@@ -65,11 +66,6 @@ def mutate(
         place = torch.searchsorted(choices, widths[:, column].contiguous())
         near[:, column] = choices[torch.where(up[:, column], place + 1, place - 1).clamp(0, len(choices) - 1)]
     return torch.where(changed, torch.where(local, near, anywhere), widths)
-
-
-def cross(first: Tensor, second: Tensor, generator: torch.Generator) -> Tensor:
-    """Each element of a row from one parent or the other."""
-    return torch.where(torch.rand(first.shape, generator=generator) < 0.5, first, second)
 
 
 def breed(

@@ -8,7 +8,8 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from widthwise.search.base import Widths
-from widthwise.search.division.breeding import chosen, cross, draw, fit, mutate
+from widthwise.search.breeding import cross
+from widthwise.search.division.breeding import chosen, draw, fit, mutate
 from widthwise.search.division.losses import StageLosses
 from widthwise.search.division.progress import Generation
 from widthwise.search.division.settings import EvolutionSettings
