@@ -10,11 +10,12 @@ from torch.utils.data import TensorDataset
 
 from benchmarks import peer
 from benchmarks.measure import ForwardClock, Timing, alternate, ready
-from benchmarks.report import Check, Table, ratio
+from benchmarks.report import Check, ratio
 from benchmarks.subjects import SpeedConfig, Subject, subject
 from widthwise import load_data
 from widthwise.data import Split
 from widthwise.evaluate import accuracy, adaptive_bn
+from widthwise.experiments import Table
 from widthwise.methods.evaluators import AdaptiveBN, inherited
 
 __all__ = ["candidates", "forward_share"]

@@ -16,10 +16,11 @@ import torch
 from jsonargparse import auto_cli
 from rich.console import Console
 
-from benchmarks.report import Check, Table, page, page_path, show, write_page
+from benchmarks.report import Check, page, page_path, show, write_page
 from widthwise import Budget, CostModel, WidthSpace, build_model, materialize, measure_latency, trace
 from widthwise.cost.latency import TICKS
 from widthwise.evaluate import kendall, latencies
+from widthwise.experiments import Table
 from widthwise.runs import describe_environment
 from widthwise.search import project, uniform_widths
 

@@ -12,14 +12,13 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.table import Table as RichTable
 
+from widthwise.experiments import Table
 from widthwise.runs import write_atomic
 
 __all__ = [
     "INK",
     "Check",
-    "Table",
     "by_seed",
     "checked",
     "drawn",
@@ -29,6 +28,7 @@ __all__ = [
     "page_path",
     "ratio",
     "schedules",
+    "section",
     "show",
     "write_figures",
     "write_page",
@@ -36,28 +36,6 @@ __all__ = [
 
 INK = ("#1b6ca8", "#d1495b", "#66a182", "#8d6a9f", "#e2a03f")
 """Colours of the figures."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table of results."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    """Cells as text, one per column."""
-    note: str = ""
-    """What a reader must know to read the numbers."""
-
-    def markdown(self) -> str:
-        """The table with its title and note."""
-        lines = [f"## {self.title}", ""]
-        if self.note:
-            lines += [self.note, ""]
-        lines.append(_row(self.columns))
-        lines.append("|" + "---|" * len(self.columns))
-        lines += [_row(row) for row in self.rows]
-        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -78,10 +56,7 @@ def ratio(ours: float, theirs: float) -> str:
 def show(console: Console, tables: Sequence[Table], checks: Sequence[Check] = ()) -> None:
     """Print what was measured."""
     for table in tables:
-        shown = RichTable(*table.columns, title=table.title)
-        for row in table.rows:
-            shown.add_row(*row)
-        console.print(shown)
+        console.print(table.rendered())
     for check in checks:
         console.print(
             f"{'held' if check.held else 'DID NOT HOLD'}: {check.prediction}: {check.measured}", highlight=False
@@ -120,9 +95,14 @@ def page(
     """
     parts = [f"# {title}", f"Run again with `{command}`.", machine(environment)]
     if checks:
-        parts.append(checked(checks).markdown())
-    parts += [table.markdown() for table in tables]
+        parts.append(section(checked(checks)))
+    parts += map(section, tables)
     return "\n\n".join(parts) + "\n"
+
+
+def section(table: Table) -> str:
+    """A table with its title and note, as a part of a page."""
+    return table.to("markdown").rstrip()
 
 
 def checked(checks: Sequence[Check], subjects: Sequence[str] = ()) -> Table:
@@ -200,7 +180,3 @@ def write_figures(docs: Path, stem: str, figures: Mapping[str, tuple[Figure, str
         write_atomic(path, lambda temporary, f=figure: f.savefig(temporary, dpi=150))  # type: ignore[misc]
         links.append(f"![{caption}](figures/{stem}_{name}.png)\n\n*{caption}*")
     return links
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from benchmarks import peer
 from benchmarks.candidates import candidates, forward_share
 from benchmarks.measure import alternate, count_macs, forward_seconds, ready
-from benchmarks.report import Check, Table, ratio
+from benchmarks.report import Check, ratio
 from benchmarks.subjects import SpeedConfig, Subject, subject
 from widthwise import Budget, CostModel, WidthSpace, materialize, trace
+from widthwise.experiments import Table
 from widthwise.search import draw_rates, project
 
 __all__ = ["measure_all"]

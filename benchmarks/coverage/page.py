@@ -19,7 +19,8 @@ from benchmarks.coverage.summary import (
     proof,
     rows_of,
 )
-from benchmarks.report import Table, page
+from benchmarks.report import page
+from widthwise.experiments import Table
 
 __all__ = ["coverage_page"]
 

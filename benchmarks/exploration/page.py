@@ -8,7 +8,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from benchmarks.experiments import results_of
-from benchmarks.report import Check, Table, by_seed, drawn, page, schedules, write_figures, write_page
+from benchmarks.report import Check, by_seed, drawn, page, schedules, write_figures, write_page
+from widthwise.experiments import Table
 from widthwise.report.data.probabilities import snapshots_of
 from widthwise.report.figures import probabilities_figure
 from widthwise.runs import read_events, read_json

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.fnnp.parts import SEARCHES
 from benchmarks.fnnp.summary import EVALUATORS
-from benchmarks.report import Table
+from widthwise.experiments import Table
 
 __all__ = ["NAMES", "tables_of"]
 

@@ -12,7 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from benchmarks.experiments import results_of
 from benchmarks.joint.checks import checks_of
 from benchmarks.joint.weights import SCORES, VARIANTS
-from benchmarks.report import INK, Table, by_seed, drawn, page, schedules, write_figures, write_page
+from benchmarks.report import INK, by_seed, drawn, page, schedules, write_figures, write_page
+from widthwise.experiments import Table
 from widthwise.runs import read_events, read_json
 
 __all__ = ["write"]

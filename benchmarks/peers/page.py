@@ -12,7 +12,9 @@ from benchmarks.peers.figures import accuracies, accuracy_for_time
 from benchmarks.peers.measured import Measured, measured
 from benchmarks.peers.rows import Found, Summary, by_budget, command_of, summaries, undominated
 from benchmarks.peers.variants import TOOLS, VARIANTS
-from benchmarks.report import Table, checked, machine, schedules, write_figures, write_page
+from benchmarks.report import checked, machine, schedules, section, write_figures, write_page
+from widthwise.experiments import Spread, Table
+from widthwise.experiments.table import Cell
 from widthwise.methods import METHODS
 from widthwise.methods.compress import plain
 from widthwise.train import TrainConfig
@@ -35,11 +37,11 @@ ABOUT = (
 )
 
 NOTE = (
-    "Widthwise's methods in bold; the most accurate first. Mean ± standard deviation over the seeds. Left: validation "
-    "accuracy as the tool leaves the network; re-estimated: with new batch-norm statistics (neither where the weights "
-    "are not those of the given network); validation and test: after fine-tuning; drop: of the test accuracy, from the "
-    "full network's. Search: wall time from the full network to the small one; memory: peak of the process; lines: of "
-    "code that a user writes for pruning, without data, fine-tuning and counting."
+    "Widthwise's methods in bold; the most accurate first. Mean ± standard deviation over the seeds (none where they "
+    "agree). Left: validation accuracy as the tool leaves the network; re-estimated: with new batch-norm statistics "
+    "(neither where the weights are not those of the given network); validation and test: after fine-tuning; drop: "
+    "of the test accuracy, from the full network's. Search: wall time from the full network to the small one; memory: "
+    "peak of the process; lines: of code that a user writes for pruning, without data, fine-tuning and counting."
 )
 
 FRONT_NOTE = (
@@ -63,11 +65,11 @@ def write(runs: Sequence[Path], docs: Path) -> Path:
             by_model.setdefault(one.model, {})[one.settings] = found[one.name]
     parts = ["# Results", ABOUT]
     for one in of:
-        parts += [table.markdown() for table in _results(one, found[one.name])]
-    parts += [_front(model, by_settings).markdown() for model, by_settings in by_model.items()]
+        parts += map(section, _results(one, found[one.name]))
+    parts += [section(_front(model, by_settings)) for model, by_settings in by_model.items()]
     parts += write_figures(docs, "results", dict(_figures(by_model)))
     tables = [_checks(of, found), _own_words(of), _none(of), _absent(), _versions(of)]
-    parts += [table.markdown() for table in tables if table.rows]
+    parts += [section(table) for table in tables if table.rows]
     parts += [_settings(one) for one in of]
     return write_page(docs / "results.md", "\n\n".join(parts) + "\n")
 
@@ -87,7 +89,7 @@ def _results(one: Measured, found: Found) -> Iterator[Table]:
 
 def _front(model: str, by_settings: Mapping[str, Found]) -> Table:
     """The best for its time, over all settings."""
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for budget, found in by_budget(by_settings).items():
         for summary in undominated([summary for of in found.values() for summary in of]):
             which = (f"{budget:.0%}", summary.name, summary.rows[0].settings, str(len(summary.rows)))
@@ -112,7 +114,7 @@ def _full_row(full: Value) -> tuple[str, ...]:
     return (*cells, "-", "-", f"{100 * full['val']:.2f}", test, *["-"] * 6)
 
 
-def _row(summary: Summary, full: Value | None) -> tuple[str, ...]:
+def _row(summary: Summary, full: Value | None) -> tuple[Cell, ...]:
     macs, test = summary.mean("macs"), summary.mean("test")
     share = "-" if full is None or macs is None else f"{macs / full['macs']:.1%}"
     drop = "-" if full is None or full["test"] is None or test is None else f"{100 * (full['test'] - test):.2f}"
@@ -124,12 +126,9 @@ def _row(summary: Summary, full: Value | None) -> tuple[str, ...]:
     return (name, summary.kind, str(len(summary.rows)), *sizes, *accuracies, drop, *times, *rest)
 
 
-def _cell(summary: Summary, field: str, unit: float, digits: int) -> str:
+def _cell(summary: Summary, field: str, unit: float, digits: int) -> Spread:
     """Mean and standard deviation of a field, times a unit."""
-    mean, spread = summary.mean(field), summary.spread(field)
-    if mean is None:
-        return "-"
-    return f"{unit * mean:.{digits}f}" + ("" if spread is None else f" ± {unit * spread:.{digits}f}")
+    return Spread(tuple(unit * value for value in summary.values(field)), digits)
 
 
 def _checks(of: Sequence[Measured], found: Mapping[str, Found]) -> Table:

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from benchmarks.report import Check, Table
+from benchmarks.report import Check
 from benchmarks.stagewise.summary import PROXIES, interval
 from widthwise.evaluate import Estimate
+from widthwise.experiments import Table
 
 __all__ = ["GOAL", "checks_of", "tables_of"]
 

@@ -8,26 +8,14 @@ import torch
 from benchmarks.fnnp.summary import summarise
 from benchmarks.fnnp.tables import tables_of
 from benchmarks.measure import ForwardClock, Timing, alternate, count_macs, ready
-from benchmarks.report import Check, Table, hardware_slug, page, page_path, ratio, write_page
+from benchmarks.report import Check, hardware_slug, page, page_path, ratio, write_page
 from torch import nn
 
 from widthwise import materialize, trace
+from widthwise.experiments import Table
 from widthwise.runs import describe_environment
 
 TABLE = Table("Time to trace", ("network", "ours"), (("resnet50", "1.2 s"), ("a|b", "2 s")), "Median of 3.")
-
-
-def test_a_table_as_markdown() -> None:
-    assert TABLE.markdown().splitlines() == [
-        "## Time to trace",
-        "",
-        "Median of 3.",
-        "",
-        "| network | ours |",
-        "|---|---|",
-        "| resnet50 | 1.2 s |",
-        "| a\\|b | 2 s |",
-    ]
 
 
 def test_the_page_says_on_which_machine_and_what_was_predicted() -> None:

@@ -57,6 +57,26 @@ def test_latex_escapes() -> None:
     assert r"accuracy (\%)" in latex
 
 
+def test_a_note_is_under_the_title() -> None:
+    table = Table("Time to trace", ("network", "ours"), (("resnet50", "1.2 s"), ("a|b", "2 s")), "Median of 3.")
+    assert table.to("markdown").splitlines() == [
+        "## Time to trace",
+        "",
+        "Median of 3.",
+        "",
+        "| network | ours |",
+        "|---|---|",
+        "| resnet50 | 1.2 s |",
+        "| a\\|b | 2 s |",
+    ]
+    assert table.to("text").splitlines()[:4] == ["Time to trace", "", "Median of 3.", ""]
+    assert table.to("latex").splitlines()[:2] == ["% Time to trace", "% Median of 3."]
+    assert json.loads(table.to("json"))["note"] == "Median of 3."
+    console = Console(width=40, record=True, file=io.StringIO())
+    console.print(table.within(40).rendered())
+    assert "Median of 3." in console.export_text()
+
+
 def test_a_narrow_terminal_gets_fewer_columns() -> None:
     assert TABLE.within(80).columns == TABLE.columns
     assert TABLE.within(30).columns == ("method", "accuracy (%)")

@@ -69,7 +69,7 @@ def compare_methods(
         unproved: the same for layers to prune although the trace cannot prove them, at your own risk.
         reconstruct: training images that finalists' weights are fitted to by least squares before they are trained.
         run: the folder of the runs; runs/compare-MODEL-DATA if not given. Runs that are there are used.
-        show: as a table in the terminal, or as text, csv, json or latex on standard output.
+        show: as a table in the terminal, or as text, csv, json, latex or markdown on standard output.
         seed: of the full model's first weights, where it is trained here.
     """
     known: dict[str, Method] = {"fnnp": fnnp, "stagewise": stagewise, "joint": joint, "exploration": exploration}
@@ -129,7 +129,7 @@ def correlate_proxies(
         train_first: whether to train the full model before; by default if no weights are given.
         train: how it is trained.
         run: the folder; runs/correlate-MODEL-DATA if not given. The same command goes on where it was killed.
-        show: as a table in the terminal, or as text, csv, json or latex on standard output.
+        show: as a table in the terminal, or as text, csv, json, latex or markdown on standard output.
         seed: of the full model's first weights, where it is trained here.
     """
     recipe = Recipe(

@@ -76,7 +76,7 @@ class Comparison:
         if self.full_seconds is not None:
             title += f" Training it, which is not in the totals, took {self.full_seconds:,.0f} s."
         title += "".join(f" {arm.name} {note}." for arm in self.arms for note in _exceptions(arm.runs[0].config))
-        return Table(title, COLUMNS, tuple(_row(arm, self.full_accuracy) for arm in self.arms), OPTIONAL)
+        return Table(title, COLUMNS, tuple(_row(arm, self.full_accuracy) for arm in self.arms), optional=OPTIONAL)
 
 
 def _exceptions(config: Mapping[str, Any]) -> Iterator[str]:
@@ -156,8 +156,8 @@ def compare(
     """Run every method with every seed, each as :func:`widthwise.compress` does, and put the figures side by side.
 
     The runs lie in ``run/NAME/seed-N``. Those that are finished are read, not repeated; one that was killed goes on;
-    methods and seeds may be added later. ``run/comparison.txt``, ``.csv``, ``.json`` and ``.tex`` hold the table of all
-    finished runs in the folder, written anew after every run.
+    methods and seeds may be added later. ``run/comparison.txt``, ``.csv``, ``.json``, ``.tex`` and ``.md`` hold the
+    table of all finished runs in the folder, written anew after every run.
 
     Args:
         model: the full network; it is not changed.

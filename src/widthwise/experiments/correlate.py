@@ -155,8 +155,8 @@ def correlate(
     """Judge sub-networks by several proxies, train each, and correlate.
 
     Networks keep the filters with the largest L1 norm. Proxies see training and validation images only. A run that
-    was killed goes on; ``run/correlation.txt``, ``.csv``, ``.json`` and ``.tex`` hold the table, ``networks.*`` the
-    sub-networks with all scores, and ``correlation.svg`` and ``.png`` the scatter plots.
+    was killed goes on; ``run/correlation.txt``, ``.csv``, ``.json``, ``.tex`` and ``.md`` hold the table,
+    ``networks.*`` the sub-networks with all scores, and ``correlation.svg`` and ``.png`` the scatter plots.
 
     Args:
         model: the trained full network; it is not changed.

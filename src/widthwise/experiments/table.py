@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
@@ -18,9 +18,9 @@ from widthwise.runs import write_text
 
 __all__ = ["FORMATS", "Cell", "Format", "Spread", "Table"]
 
-Format = Literal["text", "csv", "json", "latex"]
+Format = Literal["text", "csv", "json", "latex", "markdown"]
 
-FORMATS: Mapping[Format, str] = {"text": ".txt", "csv": ".csv", "json": ".json", "latex": ".tex"}
+FORMATS: Mapping[Format, str] = {"text": ".txt", "csv": ".csv", "json": ".json", "latex": ".tex", "markdown": ".md"}
 """The ending of each format's file."""
 
 
@@ -64,6 +64,8 @@ class Table:
     columns: tuple[str, ...]
     """With units."""
     rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+    """What a reader must know to read the figures."""
     optional: tuple[str, ...] = ()
     """Columns that a narrow terminal can do without, the first one first."""
 
@@ -79,11 +81,17 @@ class Table:
             if sum(lengths[i] for i in left) + 2 > width:
                 left.remove(self.columns.index(name))
         rows = tuple(tuple(row[i] for i in left) for row in self.rows)
-        return Table(self.title, tuple(self.columns[i] for i in left), rows)
+        return Table(self.title, tuple(self.columns[i] for i in left), rows, self.note)
 
     def rendered(self) -> RichTable:
         """For a terminal."""
-        table = RichTable(title=self.title, box=box.SIMPLE_HEAD, title_justify="left")
+        table = RichTable(
+            title=self.title,
+            caption=self.note or None,
+            box=box.SIMPLE_HEAD,
+            title_justify="left",
+            caption_justify="left",
+        )
         for place, column in enumerate(self.columns):
             table.add_column(column, justify="right" if place else "left", overflow="fold")
         for row in self.rows:
@@ -92,11 +100,17 @@ class Table:
 
     def to(self, format: Format) -> str:
         """The table as text in one of the :data:`FORMATS`."""
-        writers = {"text": self._text, "csv": self._csv, "json": self._json, "latex": self._latex}
+        writers = {
+            "text": self._text,
+            "csv": self._csv,
+            "json": self._json,
+            "latex": self._latex,
+            "markdown": self._markdown,
+        }
         return writers[format]()
 
     def write(self, stem: Path) -> None:
-        """Write ``STEM.txt``, ``.csv``, ``.json`` and ``.tex``."""
+        """Write ``STEM.txt``, ``.csv``, ``.json``, ``.tex`` and ``.md``."""
         for format, ending in FORMATS.items():
             write_text(stem.with_name(stem.name + ending), self.to(format))
 
@@ -105,7 +119,10 @@ class Table:
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = ["  ".join(_padded(c, w, i) for i, (c, w) in enumerate(zip(r, widths, strict=True))) for r in cells]
         lines.insert(1, "  ".join("-" * width for width in widths))
-        return "\n".join([self.title, "", *(line.rstrip() for line in lines)]) + "\n"
+        return "\n".join([*self._head(self.title), *(line.rstrip() for line in lines)]) + "\n"
+
+    def _head(self, title: str) -> list[str]:
+        return [title, "", *([self.note, ""] if self.note else [])]
 
     def _csv(self) -> str:
         """Means and standard deviations, or values and their intervals, in columns of their own, with all digits."""
@@ -120,13 +137,32 @@ class Table:
 
     def _json(self) -> str:
         rows = [dict(zip(self.columns, map(_as_json, row), strict=True)) for row in self.rows]
-        return json.dumps({"title": self.title, "rows": rows}, indent=2, ensure_ascii=False) + "\n"
+        note = {"note": self.note} if self.note else {}
+        return json.dumps({"title": self.title, **note, "rows": rows}, indent=2, ensure_ascii=False) + "\n"
 
     def _latex(self) -> str:
         """For the package booktabs."""
         body = [" & ".join(_latex(str(cell)) for cell in row) + r" \\" for row in (self.columns, *self.rows)]
-        lines = [rf"% {self.title}", rf"\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}", r"\toprule", body[0]]
+        lines = [
+            *(f"% {line}" for line in (self.title, self.note) if line),
+            rf"\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}",
+            r"\toprule",
+            body[0],
+        ]
         return "\n".join([*lines, r"\midrule", *body[1:], r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+    def _markdown(self) -> str:
+        """A section of a page."""
+        lines = [
+            _barred(self.columns),
+            "|" + "---|" * len(self.columns),
+            *(_barred(map(str, row)) for row in self.rows),
+        ]
+        return "\n".join([*self._head(f"## {self.title}"), *lines]) + "\n"
+
+
+def _barred(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _padded(text: str, width: int, place: int) -> str:
