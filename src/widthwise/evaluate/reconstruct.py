@@ -7,24 +7,25 @@ trained; the images need no labels.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import torch
-from jaxtyping import Float, Float64
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from widthwise.channels import ChannelGraph, Subnet
-from widthwise.errors import ConfigError, EmptyData, TrainingError
+from widthwise.errors import ConfigError, EmptyData
 from widthwise.evaluate.calibrate import adaptive_bn
+from widthwise.evaluate.least_squares import Layer, LayerSums
 from widthwise.evaluate.modes import (
     Left,
     evaluating,
     images_of,
-    leaving,
     normalising_by_batch,
     placement,
     random_state_kept,
@@ -36,10 +37,8 @@ RIDGE = 0.1
 """How strongly weights are held where they were, beside the mean square of the inputs: few images say little of some
 directions."""
 
-ELEMENTS = 2**24
-"""Of the unfolded inputs of a convolution, at once."""
-
-_Layer = nn.Conv2d | nn.Linear
+TARGETS = 2**28
+"""Outputs of the full network that are held at once."""
 
 
 def reconstruct_weights(
@@ -57,18 +56,21 @@ def reconstruct_weights(
     minimise ``|Y - X W|² + ridge s |W - W0|²``: X are its inputs in the sub-network, whose layers in front are fitted
     already, Y its outputs in the full network at the channels that stay, W0 its weights so far and s the mean square
     of X. Where it has a bias or feeds a batch norm, means do not count, and the bias makes up for them. Batch norms of
-    the sub-network normalise with the statistics of the batch meanwhile, and have those of all batches at the end
+    the sub-network normalise with the statistics of the images meanwhile, and have those of all batches at the end
     (:func:`adaptive_bn`). Left as they are: layers of other classes and of subclasses, and weights that are shared or
     derived.
 
-    It takes two partial passes over the images for each layer, and as much again for the sums.
+    It takes one pass of the sub-network over all images at once, in which each layer is fitted before it runs (and one
+    more for each layer that runs several times in a forward), and a pass of the full network for every 2^28 numbers
+    of Y.
 
     Args:
         model: the full network; it is not changed.
         small: what :func:`widthwise.materialize` made of it.
         graph: the trace of the full network.
         subnet: what is left of its channels.
-        batches: training images, as for :func:`adaptive_bn`; some hundred, in batches of 32 or more. Kept in memory.
+        batches: training images, as for :func:`adaptive_bn`; some hundred. The full network runs on one batch after
+            the other, the sub-network on all: so there must be room for that many.
         ridge: see above.
 
     Returns:
@@ -93,79 +95,124 @@ def reconstruct_weights(
         stack.enter_context(evaluating(model))
         stack.enter_context(_statistics_kept(small))
         stack.enter_context(normalising_by_batch(small))
-        calls, free = _order(small, layers, images[0])
-        for path, uses in calls.items():
-            sums, kept = _Sums(layers[path]), subnet.kept_at(graph.axes[f"{path}.weight", 0]).nonzero().flatten()
-            for batch in images:
-                _, wanted = _seen(model, path, batch, uses)
-                inputs, outputs = _seen(small, path, batch, uses)
-                for x, y, target in zip(inputs, outputs, wanted, strict=True):
-                    sums.add(x, target.index_select(sums.axis, kept.to(device)) - y)
-            sums.solve(path, ridge, centred=path in free)
+        uses = _uses(small, layers, images[0])
+        axes = {path: subnet.kept_at(graph.axes[f"{path}.weight", 0]).nonzero().flatten() for path in uses}
+        targets = _Targets(model, images, {path: axis.to(device) for path, axis in axes.items()}, uses)
+        fitting = _Fitting(layers, uses, targets, ridge)
+        everything = torch.cat(images)
+        stack.enter_context(fitting.on(small))
+        while fitting.left:
+            with suppress(Left):
+                small(everything)
+                break
     adaptive_bn(small, images)
-    return len(calls)
+    return len(uses) - len(fitting.left)
 
 
-class _Sums:
-    """Products of a layer's inputs with one another and with what its outputs lack, summed over positions.
+@dataclass
+class _Use:
+    """How a forward uses a layer."""
 
-    What is solved for is the change of its weights: where nothing is lacking, nothing changes, to the last digit.
+    calls: int = 0
+    elements: int = 0
+    """Of what it returns for one image, all calls together."""
+    normed: int = 0
+    """Calls whose result goes into a batch norm first."""
+
+
+class _Fitting:
+    """Fits each layer in a forward of the sub-network, right before it runs.
+
+    A layer that runs several times is fitted when the inputs of all its calls are known. What ran in between had its
+    old weights, so the forward is left then, and is to be run again.
     """
 
-    def __init__(self, layer: _Layer) -> None:
-        self.layer = layer
-        self.groups, self.axis = (layer.groups, 1) if isinstance(layer, nn.Conv2d) else (1, -1)
-        size, wide = layer.weight[0].numel(), len(layer.weight) // self.groups
-        zeros = torch.zeros(self.groups, 1 + size, 1 + size + wide, dtype=torch.float64)
-        self.products: Float64[Tensor, "groups inputs inputs_and_outputs"] = zeros
-        """A one stands in front of the inputs, so that counts and means are among the products."""
+    def __init__(
+        self, layers: Mapping[str, Layer], uses: Mapping[str, _Use], targets: "_Targets", ridge: float
+    ) -> None:
+        self.left = set(uses)
+        """Those that are to be fitted yet."""
+        self._layers, self._uses, self._targets, self._ridge = layers, uses, targets, ridge
+        self._sums: LayerSums | None = None
+        self._now = ""
 
-    def add(self, inputs: Tensor, lacking: Tensor) -> None:
-        """One call."""
-        for rows, wanted in self._rows(inputs, lacking):
-            both = torch.cat([torch.ones_like(rows[..., :1]), rows, wanted], dim=2).float()
-            self.products += (both[..., : self.products.shape[1]].mT @ both).to("cpu", torch.float64)
+    @contextmanager
+    def on(self, small: nn.Module) -> Iterator[None]:
+        """Forwards inside fit."""
+        with ExitStack() as stack:
+            for path in self._uses:
+                hook = partial(self._entered, path)
+                stack.enter_context(self._layers[path].register_forward_pre_hook(hook, with_kwargs=True))
+            yield
 
-    def _rows(self, x: Tensor, y: Tensor) -> Iterator[tuple[Float[Tensor, "groups n k"], Float[Tensor, "groups n o"]]]:
-        layer = self.layer
-        if isinstance(layer, nn.Linear):
-            yield x.reshape(1, -1, x.shape[-1]), y.reshape(1, -1, y.shape[-1])
+    def _entered(self, path: str, _: nn.Module, args: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> None:
+        if path not in self.left or (self._now and self._now != path):
             return
-        mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-        x = F.pad(x, layer._reversed_padding_repeated_twice, mode=mode)
-        share = max(1, ELEMENTS // (layer.weight[0].numel() * self.groups * y[0, 0].numel()))
-        for few, wanted in zip(x.split(share), y.split(share), strict=True):
-            patches = F.unfold(few, layer.kernel_size, layer.dilation, stride=layer.stride)
-            yield self._by_group(patches), self._by_group(wanted.flatten(2))
-
-    def _by_group(self, values: Float[Tensor, "n channels positions"]) -> Float[Tensor, "groups rows each"]:
-        parts: Tensor = values.unflatten(1, (self.groups, -1))
-        return parts.permute(1, 0, 3, 2).flatten(1, 2)
-
-    def solve(self, path: str, ridge: float, *, centred: bool) -> None:
-        """Give the layer the best weights, and with a bias the best bias."""
-        weight, size = self.layer.weight, self.products.shape[1] - 1
-        means = self.products / self.products[:, :1, :1].clamp(min=1)
-        mean, square = means[:, 0, 1:], means[:, 1:, 1:]
-        if centred:
-            square = square - mean[:, :size, None] * mean[:, None]
-        xx, xy = square[..., :size], square[..., size:]
-        scale = xx.diagonal(dim1=1, dim2=2).mean(1)
-        live = (scale > 0)[:, None, None]  # inputs that never change say nothing
-        hold = ridge * torch.where(live, scale[:, None, None], 1.0) * torch.eye(size, dtype=torch.float64)
-        change = torch.where(live, torch.linalg.solve(xx + hold, xy), 0.0)
-        offset = mean[:, size:] - (mean[:, None, :size] @ change).squeeze(1)
-        if not bool(change.isfinite().all() and offset.isfinite().all()):
-            raise TrainingError(
-                f"Reconstructed weights must be finite, but those of {path!r} are not; look for NaN or infinity in the "
-                "images and the weights of the full network."
-            )
-        weight += change.mT.reshape(weight.shape).to(weight)
-        if self.layer.bias is not None:
-            self.layer.bias += offset.flatten().to(weight)
+        layer, calls = self._layers[path], self._uses[path].calls
+        if self._sums is None:
+            self._sums, self._now = LayerSums(layer), path
+        (given,) = (*args, *named.values())
+        self._sums.add(given, self._targets.take(path) - layer.forward(given))
+        if self._sums.calls < calls:
+            return
+        centred = layer.bias is not None or self._uses[path].normed == calls
+        self._sums.solve(path, self._ridge, centred=centred)
+        self._sums, self._now = None, ""
+        self.left.remove(path)
+        if calls > 1:
+            raise Left(None)
 
 
-def _layers(small: nn.Module) -> dict[str, _Layer]:
+class _Targets:
+    """What layers return in the full network at the channels that stay, for all images, call by call.
+
+    Several layers share a pass, up to a limit of memory.
+    """
+
+    def __init__(
+        self, model: nn.Module, batches: Sequence[Tensor], kept: Mapping[str, Tensor], uses: Mapping[str, _Use]
+    ) -> None:
+        self._model, self._batches, self._kept, self._uses = model, batches, kept, uses
+        self._held: dict[str, list[list[Tensor]]] = {}
+
+    def take(self, path: str) -> Tensor:
+        """Of the next call of a layer."""
+        if path not in self._held:
+            self._held = {near: [[] for _ in range(self._uses[near].calls)] for near in self._share(path)}
+            for batch in self._batches:
+                self._run(batch)
+        calls = self._held[path]
+        target = torch.cat(calls.pop(0))
+        if not calls:
+            del self._held[path]
+        return target
+
+    def _share(self, first: str) -> list[str]:
+        """This layer and those behind it whose results there is room for."""
+        behind = list(self._uses)[list(self._uses).index(first) :]
+        images = sum(map(len, self._batches))
+        totals = accumulate(self._uses[path].elements * images for path in behind)
+        return [path for path, total in zip(behind, totals, strict=True) if path == first or total <= TARGETS]
+
+    def _run(self, batch: Tensor) -> None:
+        """Note what these layers return, and leave the forward behind the last of them."""
+        missing = Counter({path: self._uses[path].calls for path in self._held})
+
+        def ran(path: str, layer: nn.Module, _: object, output: Tensor) -> None:
+            axis = 1 if isinstance(layer, nn.Conv2d) else -1
+            self._held[path][-missing[path]].append(output.index_select(axis, self._kept[path]))
+            missing[path] -= 1
+            if not missing.total():
+                raise Left(None)
+
+        with ExitStack() as stack:
+            for path in self._held:
+                stack.enter_context(self._model.get_submodule(path).register_forward_hook(partial(ran, path)))
+            stack.enter_context(suppress(Left))
+            self._model(batch)
+
+
+def _layers(small: nn.Module) -> dict[str, Layer]:
     """What can be fitted: a forward of their own, or a weight that others use too, would make another problem."""
     uses = Counter(id(held) for module in small.modules() for held in module._parameters.values())
     return {
@@ -175,53 +222,31 @@ def _layers(small: nn.Module) -> dict[str, _Layer]:
     }
 
 
-def _order(small: nn.Module, layers: Mapping[str, _Layer], images: Tensor) -> tuple[Counter[str], set[str]]:
-    """How often each layer runs, in the order of the first time; and which are free of their mean.
-
-    These have a bias, or all that they return goes into a batch norm first.
-    """
-    calls: Counter[str] = Counter()
-    last: dict[int, str] = {}
+def _uses(small: nn.Module, layers: Mapping[str, Layer], images: Tensor) -> dict[str, _Use]:
+    """How a forward uses its layers, in the order in which they first run; those that do not run are left out."""
+    uses: dict[str, _Use] = {}
+    last: dict[int, _Use] = {}
     alive: list[Tensor] = []  # an identity is taken again once its tensor is gone
-    normed: Counter[str] = Counter()
 
-    def ran(path: str) -> Callable[..., None]:
-        def hook(_: nn.Module, args: object, output: Tensor) -> None:
-            calls[path] += 1
-            last[id(output)] = path
-            alive.append(output)
-
-        return hook
+    def ran(path: str, _: nn.Module, __: object, output: Tensor) -> None:
+        use = uses.setdefault(path, _Use())
+        use.calls += 1
+        use.elements += output.numel() // len(images)
+        last[id(output)] = use
+        alive.append(output)
 
     def entered(_: nn.Module, args: tuple[Tensor, ...]) -> None:
         if args and id(args[0]) in last:
-            normed[last.pop(id(args[0]))] += 1
+            last.pop(id(args[0])).normed += 1
 
     with ExitStack() as stack:
         for path, layer in layers.items():
-            stack.enter_context(layer.register_forward_hook(ran(path)))
+            stack.enter_context(layer.register_forward_hook(partial(ran, path)))
         for norm in small.modules():
             if isinstance(norm, _BatchNorm):
                 stack.enter_context(norm.register_forward_pre_hook(entered))
         small(images)
-    biased = {path for path in calls if layers[path].bias is not None}
-    return calls, biased | {path for path, count in calls.items() if normed[path] == count}
-
-
-def _seen(model: nn.Module, path: str, images: Tensor, calls: int) -> tuple[list[Tensor], list[Tensor]]:
-    """Inputs and outputs of a layer, call by call; what comes after the last call does not run."""
-    layer, inputs, outputs = model.get_submodule(path), list[Tensor](), list[Tensor]()
-
-    def ran(_: nn.Module, args: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor) -> None:
-        (given,) = (*args, *named.values())
-        # Where the forward goes on, operations in place would change what was seen.
-        ends = len(inputs) + 1 == calls
-        inputs.append(given if ends else given.clone())
-        outputs.append(output if ends else output.clone())
-
-    with layer.register_forward_hook(ran, with_kwargs=True), leaving(layer, calls), suppress(Left):
-        model(images)
-    return inputs, outputs
+    return uses
 
 
 @contextmanager
