@@ -102,7 +102,7 @@ def _measured(name: str, multiple: int, config: LatencyConfig) -> _Outcome:
     real = latencies(networks, example)
     said = (torch.as_tensor(cost.measure("latency", widths)).double() * 1000 / TICKS).tolist()
     off = [abs(a / b - 1) for a, b in zip(said[3:], real[3:], strict=True)]
-    tau = kendall(torch.tensor(said[3:]), torch.tensor(real[3:]))
+    tau = kendall(said[3:], real[3:])
     return _Outcome(name, multiple, seconds, median(off), tau, real[1] / real[0], real[2] / real[0], real[0])
 
 

@@ -127,7 +127,7 @@ Arm = Callable[[Bench, int], Callable[[Task], Subnet]]
 def _by(method: Callable[[Bench], Method]) -> Arm:
     def with_seed(bench: Bench, seed: int) -> Callable[[Task], Subnet]:
         seeded: Any = replace(method(bench), seed=seed)  # type: ignore[type-var]
-        return lambda task: seeded.search(task).finalists[0]  # type: ignore[no-any-return]
+        return lambda task: seeded.search(task).finalists[0]
 
     return with_seed
 

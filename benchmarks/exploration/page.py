@@ -65,8 +65,10 @@ def _result(runs: Runs) -> Table:
         evidence = fmean(found["evidence"]["effective"] for found, _ in pairs) if "evidence" in pairs[0][0] else None
         sampled = "-" if evidence is None else f"{evidence:.1f}"
         rows.append((f"{float(budget):.0%}", name, before, after, f"{macs:.2f}", f"{seconds:.0f}", sampled))
-    columns = ("budget", "run", "before fine-tuning (%)", "after (%)", "MACs (millions)", "search (s)")
-    columns += ("effective samples",)
+    columns = (
+        *("budget", "run", "before fine-tuning (%)", "after (%)", "MACs (millions)", "search (s)"),
+        "effective samples",
+    )
     note = (
         "Test accuracy, mean and standard deviation over seeds; batch-norm statistics recomputed before. Effective "
         "samples: size of the samples of one step by their likelihood ratios (Kish), mean over the search."

@@ -104,9 +104,10 @@ def _weights(results: Results) -> Table:
             taus = [_known(value["taus"][name]["mean"]) for name in SCORES]
             norms = [f"{norm:.2g}" for norm in value["norms"]]
             rows.append((*key.split("/")[1:], *norms, *moved, *taus))
-    columns = ("placement", "seed", "norm as drawn", "after", "gradient, first epoch", "last")
-    columns += ("spread, first epoch", "last")
-    columns += tuple(f"tau of {name}" for name in SCORES)
+    columns = (
+        *("placement", "seed", "norm as drawn", "after", "gradient, first epoch", "last", "spread, first epoch"),
+        *("last", *(f"tau of {name}" for name in SCORES)),
+    )
     note = (
         "Coarse training. Norm: of alpha. Gradient: norm of what the labels ask of alpha, mean over an epoch. "
         "Spread: root mean square distance of the factors from 1. Tau: Kendall's, between a score of the channels and "
