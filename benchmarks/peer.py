@@ -4,7 +4,7 @@ import copy
 from collections.abc import Sequence
 from importlib.metadata import version
 
-import torch_pruning  # type: ignore[import-untyped,unused-ignore]
+import torch_pruning
 from torch import Tensor, nn
 
 __all__ = ["NAME", "build_graph", "build_pruner", "pruned_copy"]

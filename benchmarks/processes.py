@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Event
 from time import monotonic
 
-import psutil  # type: ignore[import-untyped,unused-ignore]
+import psutil
 
 __all__ = ["ROOT", "Ended", "Limits", "run_limited"]
 

@@ -3,10 +3,10 @@
 import copy
 from time import perf_counter
 
-import modelopt.torch.nas as mtn  # type: ignore[import-untyped,unused-ignore]
+import modelopt.torch.nas as mtn
 import torch
-from modelopt.torch.opt.utils import named_hparams  # type: ignore[import-untyped,unused-ignore]
-from modelopt.torch.prune.fastnas import FastNASConfig  # type: ignore[import-untyped,unused-ignore]
+from modelopt.torch.opt.utils import named_hparams
+from modelopt.torch.prune.fastnas import FastNASConfig
 from torch import nn
 
 from benchmarks.coverage.build import Built

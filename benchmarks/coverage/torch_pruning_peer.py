@@ -3,7 +3,7 @@
 from time import perf_counter
 
 import torch
-import torch_pruning  # type: ignore[import-untyped,unused-ignore]
+import torch_pruning
 from torch import Tensor, nn
 
 from benchmarks import peer

@@ -5,8 +5,8 @@ meets it meets ours. Widths are multiples of a divisor, 32 by default; the noteb
 it must be for a budget is found by trying (an impossible budget is refused before the search).
 """
 
-import modelopt.torch.prune as mtp  # type: ignore[import-untyped,unused-ignore]  # user code
-from modelopt.torch.nas.utils import inference_flops  # type: ignore[import-untyped,unused-ignore]
+import modelopt.torch.prune as mtp  # user code
+from modelopt.torch.nas.utils import inference_flops
 from torch import nn
 
 from benchmarks.peers.task import Job, Pruned

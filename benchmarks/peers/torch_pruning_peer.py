@@ -15,7 +15,7 @@ import copy  # user code
 from fnmatch import fnmatch
 
 import torch
-import torch_pruning as tp  # type: ignore[import-untyped,unused-ignore]  # user code
+import torch_pruning as tp  # user code
 from torch import Tensor, nn
 from torch.nn import functional as F  # user code: taylor
 
