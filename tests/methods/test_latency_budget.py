@@ -123,7 +123,8 @@ def test_methods_that_are_compared_have_the_same_times(made_up: list[int], tmp_p
 
 def test_what_is_said_of_it(made_up: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Measured again at its own batch; a report in which the stages' costs are times."""
-    stagewise = Stagewise(chained=0, supernet=BRIEF, retrain=BRIEF, division=DivisionSettings(evaluations=40))
+    division = DivisionSettings(evaluations=40, exhaustive=0)
+    stagewise = Stagewise(chained=0, supernet=BRIEF, retrain=BRIEF, division=division)
     pruned(stagewise, Budget(latency=0.7, latency_batch=3), tmp_path / "run")
     report = run_report(RunRecord.read(tmp_path / "run"))
     assert report.summary.fit_error is not None
