@@ -11,6 +11,7 @@ from benchmarks.joint.parts import UNIFORM
 from benchmarks.joint.settings import SETTINGS, tiny
 from torch import nn
 
+from typecheck import annotations
 from widthwise.runs import read_events, read_json
 
 
@@ -18,7 +19,8 @@ from widthwise.runs import read_events, read_json
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every part, once."""
     folder = tmp_path_factory.mktemp("joint")
-    main(["all", "--settings", "tiny", "--out", str(folder / "run"), "--docs", str(folder / "docs")])
+    with annotations(checked=False):  # the tests of the method check them
+        main(["all", "--settings", "tiny", "--out", str(folder / "run"), "--docs", str(folder / "docs")])
     return folder
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from benchmarks.experiments import Records
 from benchmarks.stagewise.__main__ import main
+from benchmarks.stagewise.bench import VARIANTS
 from benchmarks.stagewise.cost import Subject, gene_times, work_ratio
 from benchmarks.stagewise.jobs import Scratch, text
 from benchmarks.stagewise.lab import Lab
@@ -16,6 +17,7 @@ from benchmarks.stagewise.parts import fixed_networks, mixed_networks
 from benchmarks.stagewise.settings import SETTINGS, accelerator, cpu, tiny
 from benchmarks.stagewise.summary import NETWORKS, ceiling, interval, summarise
 
+from typecheck import annotations
 from widthwise import CostModel, load_data
 from widthwise.errors import ConfigError, RunMismatch
 from widthwise.evaluate import kendall
@@ -30,7 +32,9 @@ def silent(_: str) -> None:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every part, once."""
     folder = tmp_path_factory.mktemp("stagewise") / "run"
-    main(["all", "--settings", "tiny", "--out", str(folder)])
+    with annotations(checked=False), pytest.MonkeyPatch.context() as patch:
+        patch.setitem(VARIANTS, "chained", {"chained": 20})
+        main(["all", "--settings", "tiny", "--out", str(folder)])
     return folder
 
 

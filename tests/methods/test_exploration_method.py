@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import widthwise
+from typecheck import annotations
 from widthwise.cli import main
 from widthwise.errors import ConfigError
 from widthwise.exploration import ExplorationSettings
@@ -60,9 +61,10 @@ def test_a_trained_network_loses_less_than_with_random_channels() -> None:
     data, model = widthwise.load_data("digits"), widthwise.build_model("digits_net")
     widthwise.train.fit(model, data.train, TrainConfig(epochs=6, batch_size=64, lr=0.1))
     method = replace(SHORT, epochs=20, prior_spread=0.0, settings=replace(SHORT.settings, resamplings=5))
-    result = widthwise.compress(
-        model, data, budget=widthwise.Budget(macs=0.5), method=method, finetune=TrainConfig(epochs=0)
-    )
+    with annotations(checked=False):
+        result = widthwise.compress(
+            model, data, budget=widthwise.Budget(macs=0.5), method=method, finetune=TrainConfig(epochs=0)
+        )
     graph = result.graph
     judged = []
     for seed in range(8):

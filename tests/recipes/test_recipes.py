@@ -9,6 +9,7 @@ import torch
 from jsonargparse import ArgumentParser
 from PIL import Image
 
+from typecheck import annotations
 from widthwise import Budget
 from widthwise.cli import main
 from widthwise.commands.pruning import prune
@@ -80,7 +81,8 @@ def test_every_recipe_runs_on_a_tree_of_images(name: str, tmp_path: Path, monkey
     )  # timing 64 images takes longer than all
     size = 32 if "cifar" in name else 64
     recipe = short(RECIPES[name](), tree(tmp_path / "images", size), size)
-    result = recipe.run(tmp_path / "run", progress=False)
+    with annotations(checked=False):
+        result = recipe.run(tmp_path / "run", progress=False)
     before, after = result.metrics["before"], result.metrics["after"]
     assert 0.45 * before.macs < after.macs <= 0.5 * before.macs
 
