@@ -13,7 +13,7 @@ from benchmarks.peers.measured import Measured, measured
 from benchmarks.peers.rows import Found, Summary, by_budget, command_of, summaries, undominated
 from benchmarks.peers.variants import TOOLS, VARIANTS
 from benchmarks.report import checked, machine, schedules, section, write_figures, write_page
-from widthwise.experiments import Spread, Table
+from widthwise.experiments import Table
 from widthwise.experiments.table import Cell
 from widthwise.methods import METHODS
 from widthwise.methods.compress import plain
@@ -93,7 +93,7 @@ def _front(model: str, by_settings: Mapping[str, Found]) -> Table:
     for budget, found in by_budget(by_settings).items():
         for summary in undominated([summary for of in found.values() for summary in of]):
             which = (f"{budget:.0%}", summary.name, summary.rows[0].settings, str(len(summary.rows)))
-            rows.append((*which, _cell(summary, summary.metric, 100, 2), _cell(summary, "seconds", 1, 0)))
+            rows.append((*which, summary.figure(summary.metric, 100, 2), summary.figure("seconds", 1, 0)))
     columns = ("budget", "method", "settings", "seeds", "accuracy (%)", "total (s)")
     return Table(f"{model}: accuracy for time", columns, tuple(rows), FRONT_NOTE)
 
@@ -118,17 +118,12 @@ def _row(summary: Summary, full: Value | None) -> tuple[Cell, ...]:
     macs, test = summary.mean("macs"), summary.mean("test")
     share = "-" if full is None or macs is None else f"{macs / full['macs']:.1%}"
     drop = "-" if full is None or full["test"] is None or test is None else f"{100 * (full['test'] - test):.2f}"
-    accuracies = (_cell(summary, field, 100, 2) for field in ("left", "adapted", "val", "test"))
-    times = (_cell(summary, field, 1, 0) for field in ("search_seconds", "finetune_seconds", "seconds"))
+    accuracies = (summary.figure(field, 100, 2) for field in ("left", "adapted", "val", "test"))
+    times = (summary.figure(field, 1, 0) for field in ("search_seconds", "finetune_seconds", "seconds"))
     name = f"**{summary.name}**" if summary.kind == "method" else summary.name
-    sizes = (_cell(summary, "macs", 1e-6, 2), share, _cell(summary, "params", 1e-3, 1))
-    rest = (_cell(summary, "memory_mib", 1, 0), str(summary.rows[0].lines))
+    sizes = (summary.figure("macs", 1e-6, 2), share, summary.figure("params", 1e-3, 1))
+    rest = (summary.figure("memory_mib", 1, 0), str(summary.rows[0].lines))
     return (name, summary.kind, str(len(summary.rows)), *sizes, *accuracies, drop, *times, *rest)
-
-
-def _cell(summary: Summary, field: str, unit: float, digits: int) -> Spread:
-    """Mean and standard deviation of a field, times a unit."""
-    return Spread(tuple(unit * value for value in summary.values(field)), digits)
 
 
 def _checks(of: Sequence[Measured], found: Mapping[str, Found]) -> Table:

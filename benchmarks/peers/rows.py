@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 from benchmarks.peers.variants import VARIANTS, Kind
+from widthwise.experiments import Spread
 
 __all__ = ["Found", "Row", "Summary", "by_budget", "command_of", "row_of", "summaries", "undominated"]
 
@@ -100,8 +101,11 @@ class Summary:
 
     def spread(self, field: str) -> float | None:
         """Standard deviation over the seeds; None for fewer than two."""
-        values = self.values(field)
-        return stdev(values) if len(values) > 1 else None
+        return self.figure(field).deviation
+
+    def figure(self, field: str, unit: float = 1.0, digits: int = 2) -> Spread:
+        """What was measured, times a unit, as tables show it."""
+        return Spread(tuple(unit * value for value in self.values(field)), digits)
 
     @property
     def metric(self) -> str:

@@ -21,10 +21,14 @@ class LayerSums:
     """Products of a layer's inputs with one another and with what its outputs lack, summed over positions.
 
     What is solved for is the change of its weights: where nothing is lacking, nothing changes.
+
+    Args:
+        path: the layer's name.
+        layer: whose weights are to be fitted.
     """
 
-    def __init__(self, layer: Layer) -> None:
-        self.layer = layer
+    def __init__(self, path: str, layer: Layer) -> None:
+        self.path, self.layer = path, layer
         self.calls = 0
         self.groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
         size, wide = layer.weight[0].numel(), len(layer.weight) // self.groups
@@ -55,7 +59,7 @@ class LayerSums:
         parts: Tensor = values.unflatten(1, (self.groups, -1))
         return parts.permute(1, 0, 3, 2).flatten(1, 2)
 
-    def solve(self, path: str, ridge: float, *, centred: bool) -> None:
+    def solve(self, ridge: float, *, centred: bool) -> None:
         """Give the layer the best weights, and with a bias the best bias."""
         weight, size = self.layer.weight, self.products.shape[1] - 1
         means = self.products / self.products[:, :1, :1].clamp(min=1)
@@ -70,8 +74,8 @@ class LayerSums:
         offset = mean[:, size:] - (mean[:, None, :size] @ change).squeeze(1)
         if not bool(change.isfinite().all() and offset.isfinite().all()):
             raise TrainingError(
-                f"Reconstructed weights must be finite, but those of {path!r} are not; look for NaN or infinity in the "
-                "images and the weights of the full network."
+                f"Reconstructed weights must be finite, but those of {self.path!r} are not; look for NaN or infinity "
+                "in the images and the weights of the full network."
             )
         weight += change.mT.reshape(weight.shape).to(weight)
         if self.layer.bias is not None:

@@ -90,9 +90,9 @@ def random_state_kept(device: torch.device) -> Iterator[None]:
 
 
 class Left(Exception):
-    """A forward was left on purpose, behind the call that returned this result."""
+    """A forward was left on purpose; behind a call, with what that returned."""
 
-    def __init__(self, result: Any) -> None:
+    def __init__(self, result: Any = None) -> None:
         self.result = result
 
 

@@ -96,15 +96,14 @@ def reconstruct_weights(
         stack.enter_context(_statistics_kept(small))
         stack.enter_context(normalising_by_batch(small))
         uses = _uses(small, layers, images[0])
-        axes = {path: subnet.kept_at(graph.axes[f"{path}.weight", 0]).nonzero().flatten() for path in uses}
-        targets = _Targets(model, images, {path: axis.to(device) for path, axis in axes.items()}, uses)
-        fitting = _Fitting(layers, uses, targets, ridge)
+        kept = {path: subnet.kept_at(graph.axes[f"{path}.weight", 0]).nonzero().flatten().to(device) for path in uses}
+        fitting = _Fitting(layers, uses, _Targets(model, images, kept, uses), ridge)
         everything = torch.cat(images)
         stack.enter_context(fitting.on(small))
         while fitting.left:
             with suppress(Left):
                 small(everything)
-                break
+                break  # it came to its end
     adaptive_bn(small, images)
     return len(uses) - len(fitting.left)
 
@@ -134,7 +133,7 @@ class _Fitting:
         """Those that are to be fitted yet."""
         self._layers, self._uses, self._targets, self._ridge = layers, uses, targets, ridge
         self._sums: LayerSums | None = None
-        self._now = ""
+        """Of the layer that is being fitted."""
 
     @contextmanager
     def on(self, small: nn.Module) -> Iterator[None]:
@@ -146,21 +145,21 @@ class _Fitting:
             yield
 
     def _entered(self, path: str, _: nn.Module, args: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> None:
-        if path not in self.left or (self._now and self._now != path):
+        if path not in self.left or (self._sums and self._sums.path != path):
             return
         layer, calls = self._layers[path], self._uses[path].calls
         if self._sums is None:
-            self._sums, self._now = LayerSums(layer), path
+            self._sums = LayerSums(path, layer)
         (given,) = (*args, *named.values())
         self._sums.add(given, self._targets.take(path) - layer.forward(given))
         if self._sums.calls < calls:
             return
         centred = layer.bias is not None or self._uses[path].normed == calls
-        self._sums.solve(path, self._ridge, centred=centred)
-        self._sums, self._now = None, ""
+        self._sums.solve(self._ridge, centred=centred)
+        self._sums = None
         self.left.remove(path)
         if calls > 1:
-            raise Left(None)
+            raise Left
 
 
 class _Targets:
@@ -203,7 +202,7 @@ class _Targets:
             self._held[path][-missing[path]].append(output.index_select(axis, self._kept[path]))
             missing[path] -= 1
             if not missing.total():
-                raise Left(None)
+                raise Left
 
         with ExitStack() as stack:
             for path in self._held:
