@@ -23,6 +23,9 @@ def test_prune_then_evaluate(tmp_path, capsys):
     again = capsys.readouterr().out
     row = next(line for line in printed.splitlines() if "test accuracy" in line)
     assert row in again.splitlines()
+    (tmp_path / "run" / "result.json").unlink()  # killed while it measured
+    assert main(["evaluate", run]) == 2
+    assert "run the same command again" in " ".join(capsys.readouterr().err.split())
 
 
 def test_it_tells_its_version(capsys):
@@ -127,7 +130,7 @@ def test_trace_says_on_standard_error_what_is_wrong_with_json_too(capsys):
         (["prune", "--fnnp.candidates", "0"], "ConfigError", "at least 1"),
         (["trace", "resnet20", "--shape", "3x"], "ConfigError", "3x224x224"),
         (["trace", "torchvision:resnet18", "--shape", "5x32x32"], "UntraceableModel", "must run on the example"),
-        (["evaluate", "."], "CorruptRun", "subnet.json"),
+        (["evaluate", "."], "CorruptRun", "result.json"),
     ],
 )
 def test_known_errors_exit_with_2_and_no_traceback(arguments, kind, words, capsys, tmp_path, monkeypatch):

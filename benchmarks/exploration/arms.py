@@ -28,7 +28,7 @@ from widthwise.data import ImageData, at_most
 from widthwise.exploration import SampleLosses, batches_per_epoch
 from widthwise.exploration.evaluate import Draw
 from widthwise.methods import Exploration, Method, Task, Trainer
-from widthwise.methods.evaluators import CALIBRATION_BATCH, search_device
+from widthwise.methods.evaluators import calibration_batches, search_device
 from widthwise.runs import Journal, read_events
 from widthwise.search import RandomRates, SilentSearchReporter, uniform_widths
 from widthwise.train import fit
@@ -87,7 +87,7 @@ class Bench:
         """The small network with its own statistics."""
         small = materialize(self.model, self.graph, subnet).to(search_device())
         calibration = at_most(self.data.train, self.settings.calibration_images, 0)
-        adaptive_bn(small, [x for x, _ in calibration.batches(CALIBRATION_BATCH, device=search_device())])
+        adaptive_bn(small, calibration_batches(calibration, search_device()))
         return small
 
     def before(self, subnet: Subnet) -> Value:

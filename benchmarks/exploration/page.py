@@ -104,7 +104,7 @@ def _checks(runs: Runs, results: Results) -> list[Check]:
             checks.append(Check(text, said, fmean(gaps) > 0))
     if "cost" in results:
         inside = 1 - results["cost"]["outside"]
-        checks.append(Check("90 % of the time or more lies in forward passes", f"{inside:.1%}", inside >= 0.9))
+        checks.append(Check("95 % of the time or more lies in forward passes", f"{inside:.1%}", inside >= 0.95))
     return checks
 
 

@@ -16,11 +16,11 @@ from widthwise import Budget, CostModel, Subnet, WidthSpace, accuracy, adaptive_
 from widthwise.data import ImageData, Split, at_most
 from widthwise.errors import InfeasibleBudget
 from widthwise.methods.evaluators import (
-    CALIBRATION_BATCH,
     AdaptiveBN,
     Evaluator,
     GlobalBN,
     ShortTraining,
+    calibration_batches,
     inherited,
     search_device,
 )
@@ -127,7 +127,7 @@ class Experiment:
     def finetuned(self, widths: torch.Tensor, config: TrainConfig) -> nn.Module:
         """The sub-network, calibrated and fine-tuned as ``widthwise.compress`` does it."""
         small = self.build(self.subnet(widths))
-        adaptive_bn(small, self.calibration(seed=config.seed).batches(CALIBRATION_BATCH, device=search_device()))
+        adaptive_bn(small, calibration_batches(self.calibration(seed=config.seed), search_device()))
         fit(small, self.data.train, config)
         return small
 

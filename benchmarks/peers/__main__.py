@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
 
 from jsonargparse import ArgumentParser
 from rich.console import Console
@@ -105,21 +106,22 @@ def _run(command: Command, say: Callable[[str], None]) -> None:
             if absent or step.key in known or (step.name, step.share) in refused:
                 return None
             task = _task(command, settings, step)
-            value = run(task, pythons[step.variant.tool], command.out / "logs" / f"{step.key}.txt")
+            value = run(task, pythons[step.variant.tool], command.out / "logs" / f"{step.key}.txt", stop)
             if value["outcome"] == "refused":
                 refused.add((step.name, step.share))
             facts = {"variant": step.name, "budget": step.share, "seed": step.seed, "settings": command.settings}
             return {**facts, **value}
 
-        pool = ThreadPoolExecutor(command.workers)
+        pool, stop = ThreadPoolExecutor(command.workers), Event()
         try:
             waiting = {pool.submit(measured, step): step for step in steps}
             for future in as_completed(waiting):
                 value = future.result()
                 if value is not None:
                     records.record(waiting[future].key, value, progress=f"{value['outcome']}: ")
-                    write([command.out], command.docs)
+                    write(command.runs or [command.out], command.docs)
         finally:
+            stop.set()
             pool.shutdown(cancel_futures=True)
 
 

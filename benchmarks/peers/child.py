@@ -50,8 +50,8 @@ def main(asked: str, answer: str, parent: str) -> None:
     torch.set_num_interop_threads(1)
     torch.manual_seed(task.seed)
     data = load_data(task.data)
-    value = {"lines": task.lines, **_measured(task, data)}
-    value |= {"memory_mib": round(peak_memory() / 2**20), "versions": _versions(task.tool)}
+    facts = {"lines": task.lines, "versions": _versions(task.tool)}  # first: hours of work may follow
+    value = {**facts, **_measured(task, data), "memory_mib": round(peak_memory() / 2**20)}
     write_json(Path(answer), value)
 
 

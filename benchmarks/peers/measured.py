@@ -63,7 +63,8 @@ def measured(runs: Sequence[Path]) -> list[Measured]:
     """What lies in some folders, by network and settings; folders that have both in common are one.
 
     Raises:
-        RunMismatch: two folders of one network and settings differ in what their results hang on.
+        RunMismatch: two folders of one network and settings differ in what their results hang on, or have the same
+            result.
         CorruptRun: a folder holds another kind of run.
     """
     found: dict[str, Measured] = {}
@@ -77,8 +78,19 @@ def measured(runs: Sequence[Path]) -> list[Measured]:
                 f"{', '.join(differing)}. Leave one of them out, or write a page for each."
             )
         environments, results = ((), {}) if before is None else (before.environments, before.results)
-        found[one.name] = Measured(one.config, (*environments, *one.environments), {**results, **one.results})
+        found[one.name] = Measured(one.config, (*environments, *one.environments), _joined(results, one.results, run))
     return list(found.values())
+
+
+def _joined(before: Value, more: Value, run: Path) -> Value:
+    """Results of two folders; what succeeded in one of them counts."""
+    done = [key for key in before.keys() & more.keys() if before[key]["outcome"] == more[key]["outcome"] == "done"]
+    if twice := sorted(key for key in done if key != "full"):
+        raise RunMismatch(
+            f"A network is measured once, but {run} and a folder before it both have {', '.join(twice)}; leave one out."
+        )
+    kept = {key: value for key, value in more.items() if key not in before or value["outcome"] == "done"}
+    return {**before, **kept}
 
 
 def _read(run: Path) -> Measured:

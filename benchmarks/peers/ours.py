@@ -7,7 +7,7 @@ import widthwise  # user code
 from benchmarks.peers.task import Job
 from widthwise import Budget  # user code
 from widthwise.data import ImageData
-from widthwise.experiments.compare import baselines, seeded  # user code: baseline
+from widthwise.experiments.rows import baselines, seeded  # user code: baseline
 from widthwise.methods import FNNP, METHODS, Baseline, Exploration, Method, Result, RunRecord
 
 __all__ = ["compressed", "images_to_fit", "keeps_weights", "method_of"]

@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from benchmarks.peers.task import Task
@@ -41,19 +42,20 @@ def missing(tool: str, python: str) -> str:
     return f"{TOOLS[tool].title} is not installed here: see benchmarks/peers/environments/{TOOLS[tool].environment}"
 
 
-def run(task: Task, python: str, log: Path) -> dict[str, Any]:
+def run(task: Task, python: str, log: Path, stop: Event) -> dict[str, Any]:
     """What a process answered; ``failed`` where it died or took too long.
 
     Args:
         task: what to do.
         python: the interpreter.
         log: file for all that it prints.
+        stop: ends it.
     """
     limits = Limits(minutes=task.settings.minutes, threads=task.settings.threads)
     with tempfile.TemporaryDirectory(prefix="peers-") as folder:
         asked, answer = Path(folder) / "task.json", Path(folder) / "answer.json"
         write_json(asked, task.to_json())
         command = [python, "-m", "benchmarks.peers.child", str(asked), str(answer), str(os.getpid())]
-        ended = run_limited(command, limits, log)
+        ended = run_limited(command, limits, log, stop=stop)
         value = dict(read_json(answer)) if answer.exists() else {"outcome": "failed", "why": ended.why}
     return {**value, "seconds": ended.seconds}

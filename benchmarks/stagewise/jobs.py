@@ -13,7 +13,7 @@ from torch import nn
 from benchmarks.stagewise.bench import Bench
 from benchmarks.stagewise.proxies import PROXIES
 from widthwise import accuracy, adaptive_bn, materialize
-from widthwise.methods.evaluators import CALIBRATION_BATCH, AdaptiveBN, inherited, search_device
+from widthwise.methods.evaluators import AdaptiveBN, calibration_batches, inherited, search_device
 from widthwise.supernet import Sampler, expected_accuracy
 from widthwise.train import TrainConfig, fit
 
@@ -128,7 +128,7 @@ class FineTune:
         bench = worker.bench
         task, config = bench.full_task, replace(bench.settings.finetune, seed=self.seed)
         small = materialize(task.model, task.graph, bench.by_l1(torch.tensor(self.widths)))
-        adaptive_bn(small, bench.calibration.batches(CALIBRATION_BATCH))
+        adaptive_bn(small, calibration_batches(bench.calibration))
         return _trained(bench, self, small, config)
 
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from benchmarks.peers.bisection import bisect
 from benchmarks.peers.checks import checks_of
 from benchmarks.peers.child import outcome_of
 from benchmarks.peers.lines import count_lines
+from benchmarks.peers.measured import _joined
 from benchmarks.peers.ours import keeps_weights, method_of
 from benchmarks.peers.page import write
 from benchmarks.peers.processes import interpreters, run
@@ -340,6 +342,13 @@ def test_other_settings_have_a_table_of_their_own_and_share_what_is_said_of_time
     ]
 
 
+def test_what_succeeded_counts_and_what_was_measured_twice_is_refused() -> None:
+    done, failed = {"outcome": "done", "test": 0.5}, {"outcome": "failed", "why": "killed"}
+    assert _joined({"a": done, "b": failed}, {"a": failed, "b": done, "c": done}, Path()) == dict.fromkeys("abc", done)
+    with pytest.raises(RunMismatch, match="both have a"):
+        _joined({"a": done, "full": done}, {"a": done, "full": done}, Path())
+
+
 def test_runs_of_one_network_that_differ_share_no_table(journal: Path) -> None:
     _journal(journal / "other", "digits_net", {}, score_images=99)
     with pytest.raises(RunMismatch, match="score_images"):
@@ -379,7 +388,7 @@ def test_a_process_that_dies_is_a_failure_with_its_last_words(tmp_path: Path) ->
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho out of luck\nexit 3\n", encoding="utf-8")
     python.chmod(0o755)
-    value = run(TASK, str(python), tmp_path / "logs" / "x.txt")
+    value = run(TASK, str(python), tmp_path / "logs" / "x.txt", Event())
     assert value["outcome"] == "failed"
     assert value["why"] == "died (exit code 3): out of luck"
 

@@ -58,6 +58,13 @@ def test_as_many_times_as_networks(count: int) -> None:
     assert len(latencies([nn.Linear(2, 2)] * count, torch.ones(1, 2), repeats=1)) == count
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_networks_of_other_precision_get_images_of_theirs(dtype: torch.dtype) -> None:
+    model = nn.Sequential(nn.Linear(2, 2)).to(dtype)
+    assert latencies([model], torch.ones(1, 2), repeats=1)[0] > 0
+    assert module_times(model, torch.ones(1, 2), ["0"], repeats=1)["0"] > 0
+
+
 class Chain(nn.Module):
     """Works a little by itself before, between and after what it calls; one module twice."""
 

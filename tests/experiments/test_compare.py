@@ -3,8 +3,11 @@
 import csv
 import io
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +16,9 @@ from torch import nn
 import widthwise
 from widthwise.cli import main
 from widthwise.errors import ConfigError, RunMismatch
-from widthwise.experiments import Comparison, baselines, compare, every_method
-from widthwise.experiments.compare import _exceptions, seeded
+from widthwise.experiments import Comparison, Spread, baselines, compare, every_method
+from widthwise.experiments.comparison import _exceptions
+from widthwise.experiments.rows import seeded
 from widthwise.methods import FNNP, Baseline, Joint, RunRecord, Stagewise
 from widthwise.methods.compress import plain
 from widthwise.search import uniform_widths
@@ -118,18 +122,27 @@ def test_other_images_are_another_run(tmp_path: Path) -> None:
                 compare(net(), images, finetune=TrainConfig(epochs=0), **arguments)
 
 
-def test_another_setting_is_refused_in_the_same_folder(folder: Path) -> None:
-    with pytest.raises(RunMismatch, match=r"finetune\.lr"):
-        compare(
-            net(),
-            "digits",
-            budget=widthwise.Budget(macs=0.5),
-            run=folder,
-            methods={"l1": Baseline()},
-            seeds=(3,),
-            finetune=TrainConfig(epochs=1, batch_size=128, lr=0.07),
-            train=TrainConfig(epochs=2, lr=0.1),
-        )
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"finetune": replace(BRIEF, lr=0.07)}, r"finetune\.lr"),
+        ({"budget": widthwise.Budget(macs=0.3)}, r"budget\.macs"),
+        ({"methods": {"l1": Baseline(importance="l2")}}, r"method\.importance"),
+        ({"methods": {"mine": Baseline()}, "space": WidthSpace(multiple_of=4)}, r"space\.multiple_of"),
+        ({"reconstruct": 64}, "reconstruct"),
+        ({"pin": "*"}, "graph"),
+    ],
+)
+@pytest.mark.parametrize("seed", [3, 9])
+def test_another_setting_is_refused_in_the_same_folder(
+    folder: Path, changed: dict[str, Any], message: str, seed: int
+) -> None:
+    """With a seed that is there and with a new one, which would be averaged with those there."""
+    settings = {"budget": widthwise.Budget(macs=0.5), "methods": {"l1": Baseline()}, "finetune": BRIEF}
+    train = TrainConfig(epochs=2, lr=0.1)
+    with pytest.raises(RunMismatch, match=message):
+        compare(net(), "digits", run=folder, seeds=(seed,), train=train, **{**settings, **changed})
+    assert not (folder / "l1" / "seed-9").exists()
 
 
 def test_baselines_keep_the_same_share_of_every_layer(folder: Path) -> None:
@@ -169,9 +182,39 @@ def test_the_table_says_who_does_not_train_as_the_others_do(folder: Path) -> Non
     assert not any(list(_exceptions({"method": plain(method)})) for method in same)
 
 
+def test_weights_are_reconstructed_where_they_are_inherited(tmp_path: Path) -> None:
+    methods = {name: baselines(replace(BRIEF, epochs=0))[name] for name in ("uniform", "l1")}
+    settings = {"budget": widthwise.Budget(macs=0.5), "seeds": (0,), "finetune": replace(BRIEF, epochs=0)}
+    found = compare(net(), "digits", run=tmp_path, methods=methods, reconstruct=64, **settings)
+    assert {arm.name: arm.runs[0].config["reconstruct"] for arm in found.arms} == {"uniform": 0, "l1": 64}
+    assert "l1 has reconstructed weights." in found.table().title
+
+
 def test_without_methods_there_is_nothing_to_compare(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="needs methods and seeds"):
         compare(net(), "digits", budget=widthwise.Budget(macs=0.5), run=tmp_path, methods={})
+    with pytest.raises(ConfigError, match="leave out slashes"):
+        compare(net(), "digits", budget=widthwise.Budget(macs=0.5), run=tmp_path, methods={"l1 1/2": Baseline()})
+
+
+def test_an_untrained_network_has_no_accuracy_to_drop_from(tmp_path: Path) -> None:
+    budget, methods = widthwise.Budget(macs=0.5), {"uniform": baselines(BRIEF)["uniform"]}
+    found = compare(net(), "digits", budget=budget, run=tmp_path, methods=methods, seeds=(0,), finetune=BRIEF)
+    assert found.full_accuracy is None
+    assert dict(zip(found.table().columns, found.table().rows[0], strict=True))["drop (points)"] == Spread(())
+
+
+def test_what_is_no_finished_run_is_passed_over(folder: Path) -> None:
+    finished = [(arm.name, len(arm.runs)) for arm in compared(folder).arms]
+    copy, cut = folder / "l1" / "seed-3-old", folder / "random" / "seed-8"
+    shutil.copytree(folder / "l1" / "seed-3", copy)
+    cut.mkdir(parents=True)
+    (cut / "journal.jsonl").touch()  # killed before it wrote its settings
+    try:
+        assert [(arm.name, len(arm.runs)) for arm in compared(folder).arms] == finished
+    finally:
+        shutil.rmtree(copy)
+        shutil.rmtree(cut)
 
 
 def test_all_methods_are_compared_by_default() -> None:

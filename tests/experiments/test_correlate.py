@@ -75,8 +75,18 @@ def test_a_proxy_that_says_nothing_of_a_network_is_judged_by_the_others(trained:
         assert found.by_proxy["sometimes"].models == 4
         assert found.networks[1].scores["sometimes"] is None
     assert asked == 5
-    with pytest.raises(ConfigError, match="never gave none for 5"):
-        correlate(trained, "digits", CONFIG, run=tmp_path / "none", proxies={"never": lambda s: float("inf")})
+    # another judgement, in the same run: only that one is made
+    found = correlate(trained, "digits", CONFIG, run=tmp_path / "run", proxies={"never": lambda s: float("inf")})
+    assert found.by_proxy["never"].models == 0
+    assert str(found.by_proxy["never"].kendall) == "-"
+    assert found.table().columns[4] == "phi(2)"
+    assert not list((tmp_path / "run" / "checkpoints").glob("*")), (
+        "nothing goes on from networks whose accuracy is known"
+    )
+    with pytest.raises(ConfigError, match="a name of its own, but got accuracy, macs"):
+        correlate(
+            trained, "digits", CONFIG, run=tmp_path / "run", proxies=dict.fromkeys(("macs", "accuracy"), sometimes)
+        )
 
 
 def test_a_cut_run_goes_on_and_ends_the_same(trained: nn.Module, tmp_path: Path) -> None:
@@ -109,6 +119,7 @@ def test_a_cut_run_goes_on_and_ends_the_same(trained: nn.Module, tmp_path: Path)
         ({"networks": 2}, "at least 3"),
         ({"smallest": 0.9}, "smallest <= largest"),
         ({"proxies": ("luck",)}, "luck"),
+        ({"k": 0}, "at least 1"),
     ],
 )
 def test_settings_outside_their_range(settings: dict, message: str) -> None:

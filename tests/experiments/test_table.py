@@ -7,6 +7,7 @@ import json
 from rich.console import Console
 
 from widthwise.experiments import Spread, Table
+from widthwise.experiments.table import FORMATS
 
 TABLE = Table(
     "Two methods.",
@@ -55,6 +56,24 @@ def test_latex_escapes() -> None:
     latex = TABLE.to("latex")
     assert r"fnnp\_a & 91.00 $\pm$ 1.41 & $\geq$ 10.0 \\" in latex
     assert r"accuracy (\%)" in latex
+
+
+def test_names_that_mean_something_elsewhere_stay_what_they_are() -> None:
+    table = Table("[/x] of $5", ("row", "a"), (("[/x] a^2 <50% {b}~c\\d", Spread((1.0,))), ("y", "none")))
+    console = Console(width=60, record=True, file=io.StringIO())
+    console.print(table.within(60).rendered())
+    assert "[/x] a^2 <50% {b}~c\\d" in console.export_text()
+    escaped = r"[/x] a\textasciicircum{}2 $<$50\% \{b\}\textasciitilde{}c\textbackslash{}d & 1.00 \\"
+    assert escaped in table.to("latex").splitlines()
+    rows = list(csv.reader(io.StringIO(table.to("csv"))))
+    assert {len(row) for row in rows} == {4}
+    assert rows[2] == ["y", "none", "", ""]
+
+
+def test_a_table_without_rows() -> None:
+    empty = Table("Nothing yet.", ("row", "a"), (), optional=("a",))
+    assert empty.within(3).columns == ("row",)
+    assert [len(empty.to(format)) > 0 for format in FORMATS] == [True] * len(FORMATS)
 
 
 def test_a_note_is_under_the_title() -> None:

@@ -1,6 +1,7 @@
 """The whole way from a model, data and a budget to a small network, on the embedded data."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch.utils.data import TensorDataset
 import widthwise
 from widthwise.errors import ConfigError, EmptyData, InfeasibleBudget, LabelOutOfRange, NothingToPrune, RunMismatch
 from widthwise.methods import FNNP, Baseline
+from widthwise.methods.evaluators import calibration_batches
 from widthwise.train import TrainConfig, fit
 
 SHORT = TrainConfig(epochs=2, lr=0.02)
@@ -98,6 +100,19 @@ def test_reconstructed_weights_save_accuracy_without_any_training():
     assert kept.metrics["after"].val_accuracy > lost.metrics["after"].val_accuracy + 0.05
     with pytest.raises(ConfigError, match="reconstruct"):
         widthwise.compress(model, data, reconstruct=-1, **settings)
+    for method in (widthwise.Joint(), widthwise.Stagewise(), Baseline(scratch=TrainConfig(epochs=0))):
+        with pytest.raises(ConfigError, match=f"{type(method).__name__} trains them from weights of their own"):
+            widthwise.compress(model, data, reconstruct=250, **{**settings, "method": method})
+
+
+def test_a_last_batch_of_one_image_is_left_out_of_the_statistics():
+    data = widthwise.load_data("digits")
+    split = replace(data, train=data.train.subset(251, seed=0))
+    assert [len(batch) for batch in calibration_batches(split.train)] == [250]
+    norms = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 10))
+    method = FNNP(candidates=3, finalists=1)
+    settings = {"budget": widthwise.Budget(macs=0.5), "finetune": TrainConfig(epochs=0)}
+    assert widthwise.compress(norms, split, method=method, reconstruct=251, **settings).metrics["after"].macs > 0
 
 
 def test_distillation_from_the_full_network():

@@ -1,5 +1,6 @@
 """The numbers of a report, recomputed from the runs they are about."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,20 @@ def test_widths_and_macs_are_those_of_the_network_that_was_saved(made: Make, nam
     assert [row.before for row in layers.groups] == run.result.graph.full_widths.tolist()
     assert [(row.name, row.after) for row in layers.macs] == widthwise.CostModel(graph).per_layer(graph.subnet())
     assert sum(row.before for row in layers.macs) == run.result.metrics["before"].macs
+
+
+def test_a_checkpoint_that_a_running_search_deletes_is_passed_over(
+    made: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(shutil.copytree(made("fnnp").path, tmp_path / "run"))
+    going = run / "checkpoints" / "round-3-network.pt"
+    going.touch()
+    with pytest.raises(CorruptRun, match="round-3"):
+        assert RunRecord.read(run).trainings
+    listed = sorted((run / "checkpoints").glob("*.pt"))
+    going.unlink()
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: listed)
+    assert RunRecord.read(run).trainings == read(made("fnnp")).trainings
 
 
 def test_candidates_have_their_scores_costs_front_and_end(made: Make) -> None:

@@ -118,7 +118,8 @@ def test_colours_stand_out_in_both_themes(name: str) -> None:
 
 def test_figures_as_files(made: Make, tmp_path: Path) -> None:
     picture = pictures_of(contents(made, "joint"))[0]
-    write_figure(picture.figure, svg_of(picture.figure, "f", picture.alt), tmp_path / "deep" / "a.b")
+    many = picture.alt + ", layer" * 2000
+    write_figure(picture.figure, svg_of(picture.figure, "f", many), tmp_path / "deep" / "a.b")
     text = (tmp_path / "deep" / "a.b.svg").read_text()
     assert "prefers-color-scheme:dark" in text
     assert is_ours(tmp_path / "deep" / "a.b.svg")

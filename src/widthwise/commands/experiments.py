@@ -67,7 +67,8 @@ def compare_methods(
         scratch: how the row uniform is trained from fresh weights.
         pin: path or pattern of layers to leave exactly as they are (layer1.*), or a list ([layer1.*,fc]).
         unproved: the same for layers to prune although the trace cannot prove them, at your own risk.
-        reconstruct: training images that finalists' weights are fitted to by least squares before they are trained.
+        reconstruct: training images that the weights which finalists inherit are fitted to by least squares before they
+            are trained; methods that train from weights of their own do without.
         run: the folder of the runs; runs/compare-MODEL-DATA if not given. Runs that are there are used.
         show: as a table in the terminal, or as text, csv, json, latex or markdown on standard output.
         seed: of the full model's first weights, where it is trained here.
@@ -99,7 +100,7 @@ def compare_methods(
         pin=pin,
         unproved=unproved,
         reconstruct=reconstruct,
-        say=Console(stderr=True, highlight=False).print,
+        say=_said,
     )
     _show(found.table(), show, folder / "comparison")
 
@@ -139,9 +140,12 @@ def correlate_proxies(
     folder = run or default_folder(f"correlate-{model}-{data}")
     if not recipe.has_weights if train_first is None else train_first:
         network, _ = trained_once(network, images, train, folder)
-    say = Console(stderr=True, highlight=False).print
-    found = correlate(network.eval(), images, study, run=folder / "networks", space=space, say=say)
+    found = correlate(network.eval(), images, study, run=folder / "networks", space=space, say=_said)
     _show(found.table(), show, folder / "networks" / "correlation")
+
+
+def _said(text: str) -> None:
+    Console(stderr=True, highlight=False).print(text, markup=False)
 
 
 def _show(table: Table, how: Shown, files: Path) -> None:

@@ -96,9 +96,9 @@ def prune(
         train_first = recipe.method.needs_trained and not recipe.has_weights
     folder = run or default_folder(f"{model}-{data}")
     result = replace(recipe, train=train if train_first else None).run(folder)
-    console = Console()
+    console = Console(highlight=False)
     console.print(comparison_table(result.metrics))
-    console.print(f"The small network is in {folder}; widthwise.load({str(folder)!r}) brings it back.", highlight=False)
+    console.print(f"The small network is in {folder}; widthwise.load({str(folder)!r}) brings it back.", markup=False)
     return folder
 
 
@@ -116,9 +116,9 @@ def evaluate(run: Path, data: str | None = None, data_options: DataConfig | None
         data_options: how that data is split and prepared.
     """
     paths = RunPaths(run)
-    if not paths.subnet_path.exists():
+    if not paths.result_path.exists():
         raise CorruptRun(
-            f"A finished run has a {paths.subnet_path.name}, but {run} has none. Give the folder that `widthwise "
+            f"A finished run has a {paths.result_path.name}, but {run} has none. Give the folder that `widthwise "
             "prune` was run on; if it was interrupted, run the same command again."
         )
     saved = _saved_config(paths)

@@ -26,7 +26,7 @@ def latencies(models: Sequence[nn.Module], example: Tensor, *, repeats: int = 15
         warmup: passes before them.
     """
     times: list[list[float]] = [[] for _ in models]
-    inputs = [example.to(placement(model)[0]) for model in models]
+    inputs = [example.to(*placement(model)) for model in models]
     with ExitStack() as stack, torch.no_grad():  # no inference mode: a model may keep what it computes
         for model in models:
             stack.enter_context(evaluating(model))
@@ -56,8 +56,8 @@ def module_times(
         repeats: timed passes of either kind.
         warmup: passes before them.
     """
-    device = placement(model)[0]
-    batch, passes, plain = example.to(device), list[dict[str, float]](), list[float]()
+    device, dtype = placement(model)
+    batch, passes, plain = example.to(device, dtype), list[dict[str, float]](), list[float]()
     marks: list[tuple[str, Any]] = []
 
     def hook(path: str) -> Callable[..., None]:

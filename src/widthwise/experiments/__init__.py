@@ -1,7 +1,9 @@
 """Experiments that a user runs on their own model: methods side by side, and what predicts the final accuracy."""
 
-from widthwise.experiments.compare import Arm, Comparison, baselines, compare, every_method
+from widthwise.experiments.compare import compare
+from widthwise.experiments.comparison import Arm, Comparison
 from widthwise.experiments.correlate import CorrelateConfig, Correlations, Judged, correlate
+from widthwise.experiments.rows import baselines, every_method
 from widthwise.experiments.table import Spread, Table
 
 __all__ = [

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from statistics import fmean
 from time import perf_counter
@@ -18,14 +18,15 @@ from widthwise.cost import CostModel
 from widthwise.data import DataSource, load_data
 from widthwise.errors import ConfigError
 from widthwise.evaluate import accuracy, adaptive_bn
-from widthwise.evaluate.ranking import Correlation, correlation
+from widthwise.evaluate.modes import placement
+from widthwise.evaluate.ranking import Correlation, Estimate, correlation
 from widthwise.experiments.networks import different, evenly, random_networks
 from widthwise.experiments.proxies import PROXIES, Subject
 from widthwise.experiments.table import Table
 from widthwise.methods import Trainer
 from widthwise.methods.base import check_choices
 from widthwise.methods.compress import describe
-from widthwise.methods.evaluators import CALIBRATION_BATCH, Evaluator, search_device
+from widthwise.methods.evaluators import Evaluator, calibration_batches, search_device
 from widthwise.methods.initialise import fresh
 from widthwise.report.figures import scatter_figure
 from widthwise.report.render import svg_of, write_figure
@@ -74,6 +75,8 @@ class CorrelateConfig:
             raise ConfigError(
                 f"The networks' shares are 0 < smallest <= largest <= 1, but got {self.smallest} and {self.largest}."
             )
+        if self.k < 1:
+            raise ConfigError(f"phi(k) looks at the best k networks, at least 1, but got k={self.k}.")
         unknown = sorted(set(self.proxies) - PROXIES.keys())
         if unknown or not self.proxies:
             raise ConfigError(f"Proxies are some of {', '.join(PROXIES)}, but got {', '.join(unknown) or 'none'}.")
@@ -104,7 +107,7 @@ class Correlations:
 
     def table(self) -> Table:
         """A row per proxy."""
-        k = next(iter(self.by_proxy.values())).k
+        k = max(found.k for found in self.by_proxy.values())  # less for a proxy that judged fewer networks
         title = f"{len(self.networks)} sub-networks; 95 % bootstrap intervals over them."
         if any(c.models < len(self.networks) for c in self.by_proxy.values()):
             title += " A proxy that gave no number for some of them is judged by the others."
@@ -163,24 +166,30 @@ def correlate(
         data: anything that :func:`widthwise.data.load_data` takes.
         config: which networks, proxies and training.
         run: the folder.
-        proxies: further judgements by name, from a sub-network to a score.
+        proxies: further judgements, from a sub-network to a score; a run that goes on knows them by their names.
         space: the widths to choose from.
         progress: show bars.
         say: is told of each network.
 
     Raises:
+        ConfigError: a proxy has the name of one of ours.
         InfeasibleBudget: no network is as small as the smallest should be.
         WidthwiseError: see :mod:`widthwise.errors`.
     """
     config, images, folder = config or CorrelateConfig(), load_data(data), Path(run)
-    graph = trace(model, images.example())
+    taken = sorted((PROXIES.keys() | {"accuracy"}) & (proxies or {}).keys())
+    if taken:
+        raise ConfigError(f"A proxy of your own needs a name of its own, but got {', '.join(taken)}; rename it.")
+    graph = trace(model, images.example().to(placement(model)[0]))
     options = (config.calibration_images, config.validation_images, config.short_training, config.seed)
     subject = Subject(model, graph, CostModel(graph), images, *options)
     judges = {name: PROXIES[name](subject) for name in config.proxies} | dict(proxies or {})
     identity = describe(model, images, graph=graph.fingerprint, settings=config, space=space or WidthSpace())
+    for name in ("proxies", "k"):  # more judgements, or another look at them, may be asked for later
+        del identity["settings"][name]
     ranking = graph.importance("l1")
     allowed, trainer = (space or WidthSpace()).of(graph), Trainer(folder, images, progress)
-    with RunFolder.open(folder, {**identity, "proxies": sorted(proxies or {})}) as opened:
+    with RunFolder.open(folder, identity) as opened:
         records = _Records(opened.journal)
         drawn = [graph.top(ranking, widths) for widths in _draw(config, subject.cost, allowed)]
         accuracies: list[float] = []
@@ -190,6 +199,7 @@ def correlate(
             training = partial(_train, subject, config, subnet, trainer, place)
             reached = records.once(f"accuracy/{place}", training)
             assert reached is not None, "a share of images"
+            trainer.forget(_training(place))
             accuracies.append(reached)
             say(f"network {place + 1} of {len(drawn)}: {100 * reached:.2f} %")
         found = _correlations(subject, config.k, drawn, accuracies, records, list(judges))
@@ -235,6 +245,10 @@ def _draw(config: CorrelateConfig, cost: CostModel, space: Space) -> list[Widths
     return drawn
 
 
+def _training(place: int) -> str:
+    return f"network-{place}"
+
+
 def _train(subject: Subject, settings: CorrelateConfig, subnet: Subnet, trainer: Trainer, place: int) -> float:
     """Accuracy of a network after its training."""
     config = replace(settings.training, seed=settings.seed)
@@ -242,8 +256,8 @@ def _train(subject: Subject, settings: CorrelateConfig, subnet: Subnet, trainer:
     if settings.against == "scratch":
         fresh(small, config.seed)
     else:
-        adaptive_bn(small, subject.calibration.batches(CALIBRATION_BATCH))
-    trainer.fit(f"network-{place}", small, config)
+        adaptive_bn(small, calibration_batches(subject.calibration))
+    trainer.fit(_training(place), small, config)
     final = subject.images.val if subject.images.test is None else subject.images.test
     return accuracy(small.to(search_device()), final, precision=config.precision)
 
@@ -268,14 +282,12 @@ def _correlations(
         )
         for place, subnet in enumerate(drawn)
     )
-    figures = {name: _of_known(name, scores[name], reached, k, subject.seed) for name in names}
+    figures = {name: _of_known(scores[name], reached, k, subject.seed) for name in names}
     return Correlations(networks, figures, {name: fmean(s for _, s in pairs) for name, pairs in found.items()})
 
 
-def _of_known(name: str, scores: Sequence[float | None], reached: Sequence[float], k: int, seed: int) -> Correlation:
+def _of_known(scores: Sequence[float | None], reached: Sequence[float], k: int, seed: int) -> Correlation:
     known = [(score, accuracy) for score, accuracy in zip(scores, reached, strict=True) if score is not None]
-    if not known:
-        raise ConfigError(
-            f"A proxy gives a number for some network, but {name} gave none for {len(scores)}; leave it out."
-        )
+    if not known:  # it says nothing; the others do
+        return Correlation(0, 0, *[Estimate(nan, nan, nan)] * 4)
     return correlation([score for score, _ in known], [accuracy for _, accuracy in known], k, seed=seed)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from rich import box
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from widthwise.evaluate.ranking import Estimate
 from widthwise.runs import write_text
@@ -74,7 +75,7 @@ class Table:
 
     def within(self, width: int) -> "Table":
         """The table with so many columns left out that it fits into a terminal of this width, if it can."""
-        lengths = [max(len(str(row[i])) for row in self.rows or ("",)) for i in range(len(self.columns))]
+        lengths = [max((len(str(row[i])) for row in self.rows), default=0) for i in range(len(self.columns))]
         lengths = [max(n, *map(len, c.split())) + 3 for n, c in zip(lengths, self.columns, strict=True)]
         left = list(range(len(self.columns)))
         for name in self.optional:
@@ -86,16 +87,16 @@ class Table:
     def rendered(self) -> RichTable:
         """For a terminal."""
         table = RichTable(
-            title=self.title,
-            caption=self.note or None,
+            title=Text(self.title, style="table.title"),  # no markup: names are the users'
+            caption=Text(self.note, style="table.caption") if self.note else None,
             box=box.SIMPLE_HEAD,
             title_justify="left",
             caption_justify="left",
         )
         for place, column in enumerate(self.columns):
-            table.add_column(column, justify="right" if place else "left", overflow="fold")
+            table.add_column(Text(column), justify="right" if place else "left", overflow="fold")
         for row in self.rows:
-            table.add_row(*map(str, row))
+            table.add_row(*(Text(str(cell)) for cell in row))
         return table
 
     def to(self, format: Format) -> str:
@@ -180,9 +181,10 @@ def _headings(column: str, kind: type) -> Sequence[str]:
 def _plain(cell: Cell, kind: type) -> Sequence[Any]:
     if isinstance(cell, Estimate):
         return ["" if value is None else value for value in _interval(cell).values()]
-    if isinstance(cell, Spread) and cell.values:
-        return (cell.mean, "" if cell.deviation is None else cell.deviation, len(cell.values))
-    return ("", "", 0) if kind is Spread else (str(cell),)
+    if isinstance(cell, Spread):
+        deviation = "" if cell.deviation is None else cell.deviation
+        return (cell.mean, deviation, len(cell.values)) if cell.values else ("", "", 0)
+    return (cell, *[""] * (len(_PARTS.get(kind, ("",))) - 1))
 
 
 def _interval(cell: Estimate) -> dict[str, float | None]:
@@ -200,12 +202,14 @@ def _as_json(cell: Cell) -> Any:
 
 
 _SPECIAL = {
+    **{letter: "\\" + letter for letter in "%&_#${}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
     "±": r"$\pm$",
     "≥": r"$\geq$",
-    "%": r"\%",
-    "&": r"\&",
-    "_": r"\_",
-    "#": r"\#",
     "τ": r"$\tau$",
     "→": r"$\to$",
 }

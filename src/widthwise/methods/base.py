@@ -121,6 +121,11 @@ class Method(Protocol):
         """Whether the search can do nothing without a limit."""
         ...
 
+    @property
+    def inherits(self) -> bool:
+        """Whether finalists are fine-tuned from the weights of a trained network; only those can be reconstructed."""
+        ...
+
     def search(self, task: Task) -> Found:
         """Look for the best sub-networks of the task's model under its limits."""
         ...

@@ -38,6 +38,11 @@ class Baseline:
         """Always."""
         return True
 
+    @property
+    def inherits(self) -> bool:
+        """Unless it is trained from fresh weights."""
+        return self.scratch is None
+
     def search(self, task: Task) -> Found:
         """The uniform widths, and the channels that matter most."""
         ranking = task.graph.importance(self.importance, seed=self.seed)

@@ -18,7 +18,7 @@ from widthwise.errors import ConfigError, InvalidBudget, NothingToPrune
 from widthwise.evaluate import accuracy, adaptive_bn, latencies, reconstruct_weights
 from widthwise.evaluate.modes import evaluating, logits_of, placement
 from widthwise.methods.base import Found, Method, Task, Trainer
-from widthwise.methods.evaluators import CALIBRATION_BATCH, search_device
+from widthwise.methods.evaluators import calibration_batches, search_device
 from widthwise.methods.fnnp import FNNP
 from widthwise.methods.initialise import fresh
 from widthwise.methods.latency import timed_for
@@ -95,6 +95,11 @@ def compress(
         )
     if reconstruct < 0:
         raise ConfigError(f"reconstruct is a number of training images, 0 for none, but got {reconstruct}.")
+    if reconstruct and not method.inherits:
+        raise ConfigError(
+            f"reconstruct fits weights that finalists inherit from a trained network, but {type(method).__name__} "
+            f"trains them from weights of their own; got reconstruct={reconstruct}. Leave it at 0."
+        )
     space, finetune = space or WidthSpace(), finetune or TrainConfig(epochs=10, lr=0.02)
     images = load_data(data)
     graph = trace(model, images.example().to(placement(model)[0]), pin=pin, unproved=unproved)
@@ -168,12 +173,12 @@ def reconstruct_on(
 ) -> None:
     """Fit inherited weights to the full network's outputs on so many training images; none leave them as they are."""
     if images:
-        reconstruct_weights(model, small, graph, subnet, at_most(train, images, seed).batches(CALIBRATION_BATCH))
+        reconstruct_weights(model, small, graph, subnet, calibration_batches(at_most(train, images, seed)))
 
 
 def calibrate_on(train: Split, seed: int, small: nn.Module) -> None:
     """Batch-norm statistics from training images: what every network with inherited weights is fine-tuned from."""
-    adaptive_bn(small, at_most(train, CALIBRATION_IMAGES, seed).batches(CALIBRATION_BATCH))
+    adaptive_bn(small, calibration_batches(at_most(train, CALIBRATION_IMAGES, seed)))
 
 
 def measure(

@@ -1,6 +1,6 @@
 """Quick judgements of a sub-network before it is trained (FNNP, section 3 and figure 3)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, Protocol, runtime_checkable
@@ -15,13 +15,13 @@ from widthwise.subnet import materialize
 from widthwise.train import TrainConfig, fit
 
 __all__ = [
-    "CALIBRATION_BATCH",
     "AdaptiveBN",
     "Build",
     "Evaluator",
     "EvaluatorName",
     "GlobalBN",
     "ShortTraining",
+    "calibration_batches",
     "inherited",
     "search_device",
 ]
@@ -43,6 +43,11 @@ class Evaluator(Protocol):
 
 CALIBRATION_BATCH = 250
 """Images per calibration batch."""
+
+
+def calibration_batches(images: Split, device: torch.device | str = "cpu") -> Iterator[Tensor]:
+    """Images for batch-norm statistics, without a last batch of one: a norm over its single value has no variance."""
+    return (batch for batch, _ in images.batches(CALIBRATION_BATCH, device=device) if len(batch) > 1)
 
 
 def search_device() -> torch.device:
@@ -92,8 +97,7 @@ class AdaptiveBN:
     @cached_property
     def _batches(self) -> list[Tensor]:
         """The same images serve every candidate, so they are prepared once."""
-        batches = self.calibration.batches(CALIBRATION_BATCH, device=search_device())
-        return [images for images, _ in batches]
+        return list(calibration_batches(self.calibration, search_device()))
 
 
 @dataclass(frozen=True)

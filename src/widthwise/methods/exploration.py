@@ -90,6 +90,11 @@ class Exploration:
         """Always."""
         return True
 
+    @property
+    def inherits(self) -> bool:
+        """Always."""
+        return True
+
     def search(self, task: Task) -> Found:
         """Explore and estimate; the one sub-network that the probabilities end with is fine-tuned."""
         start, images = perf_counter(), at_most(task.data.train, self.images, self.seed)

@@ -74,6 +74,11 @@ class FNNP:
         """Always."""
         return True
 
+    @property
+    def inherits(self) -> bool:
+        """Always."""
+        return True
+
     def search(self, task: Task) -> Found:
         """Score ``candidates`` strategies under the budget; the best are the finalists."""
         evaluate = self.make_evaluator(task)

@@ -80,6 +80,11 @@ class Joint:
         """Without one, gamma alone decides on the size."""
         return False
 
+    @property
+    def inherits(self) -> bool:
+        """Finalists come with the weights that they were searched with."""
+        return False
+
     def search(self, task: Task) -> Found:
         """Train coarsely, then sample and train in turns; the best sub-network of any round is what is fine-tuned."""
         if self.rounds.fixed_rate is not None:

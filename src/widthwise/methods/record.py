@@ -90,5 +90,13 @@ class RunRecord:
     @cached_property
     def trainings(self) -> dict[str, History]:
         """What each training did, by its name, where its checkpoint is there."""
-        files = sorted(RunPaths(self.path).checkpoints.glob("*.pt"))
-        return {file.stem: read_history(file) for file in files if file.name != STATE}  # no training
+        found: dict[str, History] = {}
+        for file in sorted(RunPaths(self.path).checkpoints.glob("*.pt")):
+            if file.name == STATE:  # no training
+                continue
+            try:
+                found[file.stem] = read_history(file)
+            except CorruptRun:
+                if file.exists():  # a run under way deletes what nothing will go on from
+                    raise
+        return found

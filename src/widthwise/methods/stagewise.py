@@ -177,6 +177,11 @@ class Stagewise:
         """Always."""
         return True
 
+    @property
+    def inherits(self) -> bool:
+        """Where the winner keeps the weights of the super-net."""
+        return self.weights == "inherited"
+
     def search(self, task: Task) -> Found:
         """Train the super-net, store the full network's features, and divide the budget over the stages."""
         objective = self.prepare(task)

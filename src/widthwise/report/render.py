@@ -72,11 +72,11 @@ def write_figure(figure: Figure, svg: str, stem: Path) -> None:
         svg: of the figure, by :func:`svg_of`.
         stem: path without the ending.
     """
-    style = f"<style>{theme_css()}</style><!-- {GENERATOR} -->"
+    style = f"<style>{theme_css()}</style>"
     width, height = (72 * inches for inches in figure.get_size_inches())
     picture = svg.replace("<svg ", f'<svg width="{width:g}pt" height="{height:g}pt" ', 1)
     at = picture.index(">") + 1
-    text = f'<?xml version="1.0" encoding="utf-8"?>\n{picture[:at]}{style}{picture[at:]}\n'
+    text = f'<?xml version="1.0" encoding="utf-8"?>\n<!-- {GENERATOR} -->\n{picture[:at]}{style}{picture[at:]}\n'
     write_text(stem.with_name(stem.name + ".svg"), text)
     options: dict[str, Any] = {"dpi": DPI, "facecolor": SURFACE, "metadata": {"Software": GENERATOR}}
     write_atomic(stem.with_name(stem.name + ".png"), lambda path: figure.savefig(path, **options))

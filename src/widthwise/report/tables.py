@@ -11,6 +11,7 @@ from rich.text import Text
 from widthwise.methods import Figures
 from widthwise.report.facts import Amount, Explanation, PinnedFor, PinnedGroup, PrunableGroup
 from widthwise.report.paths import in_words, skeleton
+from widthwise.report.words import counted
 
 __all__ = ["comparison_table", "graph_tables"]
 
@@ -89,7 +90,7 @@ def _prunable(facts: Explanation, every: bool) -> list[RenderableType]:
     table = _table(
         *("width", "MACs", "params", what),
         left=(what,),
-        title=f"Prunable: {facts.channels:,} channels in {_counted(len(facts.prunable), 'group')}, {proved}",
+        title=f"Prunable: {facts.channels:,} channels in {counted(len(facts.prunable), 'group')}, {proved}",
         caption="MACs, params: what goes when one such group is cut to a single channel.",
     )
     rows = [(group,) for group in facts.prunable] if every else _alike(facts.prunable)
@@ -97,7 +98,7 @@ def _prunable(facts: Explanation, every: bool) -> list[RenderableType]:
     for row in shown:
         table.add_row(f"{row[0].width:,}", *_shares(facts, row[0].saves), _channels(row, every))
     rest = len(facts.prunable) - sum(len(row) for row in shown)
-    more = [Text(f"{_counted(rest, 'more group')} that save less; --all shows them.")] if rest else []
+    more = [Text(f"{counted(rest, 'more group')} that save less; --all shows them.")] if rest else []
     return [table, *more, Text()]
 
 
@@ -134,13 +135,13 @@ def _pinned(facts: Explanation, every: bool) -> list[RenderableType]:
     rest = groups - sum(len(reason.groups) for reason in shown)
     parts: list[RenderableType] = []
     if shown:
-        head = Text(f"Pinned: {_counted(groups, 'group')}", style="italic")
+        head = Text(f"Pinned: {counted(groups, 'group')}", style="italic")
         parts.append(head.append("; shares are what would go with all but one channel of each.\n", style="not italic"))
     remedies: dict[str, int] = {}
     for number, reason in enumerate(shown, start=1):
         parts.append(_reason(facts, reason, number, remedies.setdefault(reason.remedy, number), every))
     if rest:
-        more = f"{_counted(rest, 'more pinned group')} that no layer makes (inputs, position tables, masks)"
+        more = f"{counted(rest, 'more pinned group')} that no layer makes (inputs, position tables, masks)"
         parts.append(Text(f"{more} or of one channel; --all shows them.\n"))
     return parts
 
@@ -151,14 +152,10 @@ def _minor(reason: PinnedFor) -> bool:
     return not (gain.macs or gain.params) or not any(group.made_by for group in reason.groups)
 
 
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + "s" * (count != 1)
-
-
 def _reason(facts: Explanation, reason: PinnedFor, number: int, first: int, every: bool) -> Table:
     """What is pinned, how much that is, why, and what one could do; the latter in full where it is ``first`` said."""
     count = len(reason.groups)
-    channels = _counted(reason.channels, "channel") + f" in {count} groups" * (count > 1)
+    channels = counted(reason.channels, "channel") + f" in {count} groups" * (count > 1)
     lines = [
         f"{channels} with {_in_words(facts, reason.would_save)}.",
         f"{'Each' if count > 1 else 'It'} {reason.what}{_place(reason)}.",
@@ -192,7 +189,7 @@ def _place(reason: PinnedFor) -> str:
 
 def _one(facts: Explanation, reason: PinnedFor, group: PinnedGroup) -> str:
     """What one group of many has to itself."""
-    text = f"{_counted(group.width, 'channel')} with {_in_words(facts, group.would_save)}"
+    text = f"{counted(group.width, 'channel')} with {_in_words(facts, group.would_save)}"
     text += f"; in {group.module or '(root)'}" * bool(reason.operation)
     return text + (f"; {group.what}" if group.what != reason.what else "")
 

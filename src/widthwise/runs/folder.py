@@ -23,7 +23,7 @@ from widthwise.runs.environment import describe_environment
 from widthwise.runs.journal import Journal
 from widthwise.runs.phases import is_finished
 
-__all__ = ["RunFolder", "RunPaths"]
+__all__ = ["RunFolder", "RunPaths", "check_same"]
 
 _MISSING = "(not set)"
 _MAX_LISTED = 20
@@ -151,7 +151,7 @@ def _refuse_foreign_folder(paths: RunPaths) -> None:
 def _claim(paths: RunPaths, journal: Journal, config: dict[str, Any]) -> None:
     """Writes the configuration of a new run, or checks it against the one that is there."""
     if paths.config_path.exists():
-        _check_same(paths, read_json(paths.config_path), config)
+        check_same(paths.path, read_json(paths.config_path), config)
     elif journal.events:
         raise CorruptRun(
             f"a run with a journal has its configuration, but {paths.config_path} is missing; restore it "
@@ -161,8 +161,18 @@ def _claim(paths: RunPaths, journal: Journal, config: dict[str, Any]) -> None:
         write_json(paths.config_path, config)
 
 
-def _check_same(paths: RunPaths, before: Any, now: dict[str, Any]) -> None:
-    old, new = dict(_flatten(before)), dict(_flatten(now))
+def check_same(path: Path, before: Any, now: Mapping[str, Any]) -> None:
+    """Refuse a configuration that is not the one that is there.
+
+    Args:
+        path: the run folder.
+        before: its configuration, JSON data.
+        now: what it should be.
+
+    Raises:
+        RunMismatch: they differ; the message says in what.
+    """
+    old, new = dict(_flatten(before)), dict(_flatten(dict(now)))
     differing = [key for key in sorted(old.keys() | new.keys()) if old.get(key, _MISSING) != new.get(key, _MISSING)]
     if not differing:
         return
@@ -170,7 +180,7 @@ def _check_same(paths: RunPaths, before: Any, now: dict[str, Any]) -> None:
     hidden = len(lines) - _MAX_LISTED
     listed = "\n".join(lines[:_MAX_LISTED]) + (f"\n  and {hidden} more" if hidden > 0 else "")
     raise RunMismatch(
-        f"a run folder belongs to one configuration, but {paths.path} was started with other "
+        f"a run folder belongs to one configuration, but {path} was started with other "
         f"settings:\n{listed}\nname another folder, or use the same settings to go on with that run; nothing "
         "was changed"
     )

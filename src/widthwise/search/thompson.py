@@ -26,6 +26,10 @@ SPREAD = 0.5
 NARROWEST = 0.02
 """Ratios below this are drawn no narrower; the logarithm has to end somewhere."""
 
+NARROW = 0.05
+"""Least standard deviation that a feature is divided by. Where a group has been tried at one width, another one is no
+more than unknown: without this it would outweigh all other groups."""
+
 
 class ThompsonSampling:
     """Asks for what is best by a guess of the scores that is drawn anew each time, from all guesses they allow (ours).
@@ -103,15 +107,39 @@ class ThompsonSampling:
         from sklearn.linear_model import BayesianRidge  # takes a second, which only this search needs
 
         known = self._features(torch.stack(self._scored))
-        centre, scale = known.mean(0), known.std(0) + 1e-9
-        scores = torch.tensor(self._scores, dtype=torch.float64)
-        fitted = BayesianRidge().fit(((known - centre) / scale).numpy(), scores.numpy())
-        variances, directions = torch.linalg.eigh(torch.as_tensor(fitted.sigma_))
-        noise = torch.randn(len(variances), generator=self._generator, dtype=torch.float64)
-        drawn = torch.as_tensor(fitted.coef_) + directions @ (variances.clamp(min=0).sqrt() * noise)
+        centre, scale = known.mean(0), known.std(0).clamp(min=NARROW)
+        inputs = (known - centre) / scale
+        fitted = BayesianRidge().fit(inputs.numpy(), torch.tensor(self._scores, dtype=torch.float64).numpy())
+        drawn = _drawn(torch.as_tensor(fitted.coef_), inputs, fitted.alpha_, fitted.lambda_, self._generator)
         guessed: Tensor = ((self._features(children) - centre) / scale) @ drawn
         return guessed
 
     def _features(self, widths: Int64[Tensor, "n groups"]) -> Float64[Tensor, "n features"]:
         logs = (widths.double() / self._space.full).log()
         return torch.cat([logs, logs.square()], 1)
+
+
+def _drawn(
+    mean: Float64[Tensor, "features"],
+    inputs: Float64[Tensor, "n features"],
+    alpha: float,
+    precision: float,
+    generator: torch.Generator,
+) -> Float64[Tensor, "features"]:
+    """Coefficients drawn from what Bayesian ridge regression leaves open: a normal distribution.
+
+    Its covariance is the inverse of ``precision I + alpha X'X``, which is factorised by Cholesky: eigenvectors would
+    do, but where there are more features than scores many eigenvalues are the same, any basis of theirs is right, and
+    another machine would draw something else.
+
+    Args:
+        mean: of the distribution.
+        inputs: X, centred.
+        alpha: precision of the noise.
+        precision: of the coefficients, before any score.
+        generator: the source of everything random.
+    """
+    factor = torch.linalg.cholesky(precision * torch.eye(len(mean), dtype=torch.float64) + alpha * inputs.mT @ inputs)
+    noise = torch.randn(len(mean), 1, generator=generator, dtype=torch.float64)
+    drawn: Tensor = mean + torch.linalg.solve_triangular(factor.mT, noise, upper=True).squeeze(1)
+    return drawn

@@ -1,0 +1,41 @@
+"""The rows of a comparison: every method and the baselines, by name, and any of them with another seed."""
+
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar
+
+from widthwise.methods import METHODS, Baseline, Method
+from widthwise.train import TrainConfig
+
+__all__ = ["baselines", "every_method", "seeded"]
+
+
+def baselines(scratch: TrainConfig) -> dict[str, Method]:
+    """What a search has to beat, all at uniform width: four ways to choose filters, and training from scratch.
+
+    Args:
+        scratch: how ``uniform`` is trained from fresh weights.
+    """
+    return {
+        "uniform": Baseline(importance="random", scratch=scratch),
+        "l1": Baseline(importance="l1"),
+        "geometric_median": Baseline(importance="geometric_median"),
+        "bn_scale": Baseline(importance="bn_scale"),
+        "random": Baseline(importance="random"),
+    }
+
+
+def every_method(scratch: TrainConfig) -> dict[str, Method]:
+    """The published methods with their defaults, and the :func:`baselines`."""
+    return {name: method() for name, method in METHODS.items()} | baselines(scratch)
+
+
+S = TypeVar("S")
+
+
+def seeded(settings: S, seed: int) -> S:
+    """A settings dataclass with this seed in it, and in every setting that it holds."""
+    if not is_dataclass(settings) or isinstance(settings, type):
+        return settings
+    values: dict[str, Any] = {f.name: getattr(settings, f.name) for f in fields(settings) if f.init}
+    changed = {name: seed if name == "seed" else seeded(value, seed) for name, value in values.items()}
+    return replace(settings, **{name: value for name, value in changed.items() if value is not values[name]})
