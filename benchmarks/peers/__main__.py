@@ -48,6 +48,12 @@ class Command:
     workers: int
     retry: bool
 
+    @property
+    def folders(self) -> list[Path]:
+        """What the page shows."""
+        own = [self.out] if self.part == "run" or not self.runs else []
+        return list(dict.fromkeys([*self.runs, *own]))
+
     def chosen_settings(self) -> PeerSettings:
         """The named settings with what was said beside them."""
         found = named(self.settings, self.model)
@@ -83,7 +89,7 @@ def main(arguments: list[str] | None = None) -> Path:
         return command.docs
     if command.part == "run":
         _run(command, say)
-    path = write(command.runs or [command.out], command.docs)
+    path = write(command.folders, command.docs)
     say(f"written to {path}")
     return path
 
@@ -119,7 +125,7 @@ def _run(command: Command, say: Callable[[str], None]) -> None:
                 value = future.result()
                 if value is not None:
                     records.record(waiting[future].key, value, progress=f"{value['outcome']}: ")
-                    write(command.runs or [command.out], command.docs)
+                    write(command.folders, command.docs)
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
@@ -178,7 +184,7 @@ def _parse(arguments: list[str]) -> Command:
     parser.add_argument("--budgets", nargs="+", type=float, default=[], help="instead of the settings'")
     parser.add_argument("--seeds", nargs="+", type=int, default=[], help="instead of the settings'")
     parser.add_argument("--python", nargs="+", default=[], help="interpreters: PATH for all tools, TOOL=PATH for one")
-    parser.add_argument("--runs", nargs="+", type=Path, default=[], help="of `page`: folders of runs; --out")
+    parser.add_argument("--runs", nargs="+", type=Path, default=[], help="folders for the page, beside --out of `run`")
     parser.add_argument("--workers", type=int, default=1, help="processes at once; 1 for times that can be compared")
     parser.add_argument("--retry", type=bool, default=False, help="measure again what was refused or failed")
     found = vars(parser.parse_args(arguments))

@@ -18,6 +18,7 @@ from widthwise.cli import main
 from widthwise.errors import ConfigError, RunMismatch
 from widthwise.experiments import Comparison, Spread, baselines, compare, every_method
 from widthwise.experiments.comparison import _exceptions
+from widthwise.experiments.comparison import compared as compared_runs
 from widthwise.experiments.rows import seeded
 from widthwise.methods import FNNP, Baseline, Joint, RunRecord, Stagewise
 from widthwise.methods.compress import plain
@@ -193,14 +194,16 @@ def test_weights_are_reconstructed_where_they_are_inherited(tmp_path: Path) -> N
 def test_without_methods_there_is_nothing_to_compare(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="needs methods and seeds"):
         compare(net(), "digits", budget=widthwise.Budget(macs=0.5), run=tmp_path, methods={})
-    with pytest.raises(ConfigError, match="leave out slashes"):
-        compare(net(), "digits", budget=widthwise.Budget(macs=0.5), run=tmp_path, methods={"l1 1/2": Baseline()})
+    for name in ("l1 1/2", "..", "", "full"):
+        with pytest.raises(ConfigError, match="without slashes"):
+            compare(net(), "digits", budget=widthwise.Budget(macs=0.5), run=tmp_path, methods={name: Baseline()})
 
 
 def test_an_untrained_network_has_no_accuracy_to_drop_from(tmp_path: Path) -> None:
     budget, methods = widthwise.Budget(macs=0.5), {"uniform": baselines(BRIEF)["uniform"]}
     found = compare(net(), "digits", budget=budget, run=tmp_path, methods=methods, seeds=(0,), finetune=BRIEF)
     assert found.full_accuracy is None
+    assert compared_runs(tmp_path, full_seconds=1.0).full_accuracy is not None, "it was trained"
     assert dict(zip(found.table().columns, found.table().rows[0], strict=True))["drop (points)"] == Spread(())
 
 
@@ -231,5 +234,6 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert [row["method"] for row in rows] == ["l1", "random"]
     assert main(command) == 0
     assert "random" in capsys.readouterr().out
+    assert main([*command, "--methods", "[uniform]", "--scratch.epochs", "0"]) == 0, "any row may be added"
     assert main([*command, "--methods", "[l1,magic]"]) == 2
     assert "magic" in capsys.readouterr().err

@@ -120,6 +120,7 @@ def test_a_cut_run_goes_on_and_ends_the_same(trained: nn.Module, tmp_path: Path)
         ({"smallest": 0.9}, "smallest <= largest"),
         ({"proxies": ("luck",)}, "luck"),
         ({"k": 0}, "at least 1"),
+        ({"calibration_images": 1}, "at least 2"),
     ],
 )
 def test_settings_outside_their_range(settings: dict, message: str) -> None:

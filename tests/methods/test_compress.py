@@ -98,8 +98,9 @@ def test_reconstructed_weights_save_accuracy_without_any_training():
     lost, kept = (widthwise.compress(model, data, reconstruct=images, **settings) for images in (0, 250))
     assert torch.equal(lost.subnet.keep, kept.subnet.keep)
     assert kept.metrics["after"].val_accuracy > lost.metrics["after"].val_accuracy + 0.05
-    with pytest.raises(ConfigError, match="reconstruct"):
-        widthwise.compress(model, data, reconstruct=-1, **settings)
+    for images in (-1, 1):
+        with pytest.raises(ConfigError, match="at least 2, or 0"):
+            widthwise.compress(model, data, reconstruct=images, **settings)
     for method in (widthwise.Joint(), widthwise.Stagewise(), Baseline(scratch=TrainConfig(epochs=0))):
         with pytest.raises(ConfigError, match=f"{type(method).__name__} trains them from weights of their own"):
             widthwise.compress(model, data, reconstruct=250, **{**settings, "method": method})

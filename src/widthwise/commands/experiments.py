@@ -84,7 +84,7 @@ def compare_methods(
     )
     network, images = recipe.subject()
     if train_first is None:
-        train_first = not recipe.has_weights and any(method.needs_trained for method in chosen.values())
+        train_first = not recipe.has_weights  # whatever the rows are: others may join them
     folder = run or default_folder(f"compare-{model}-{data}")
     found = compare(
         network,

@@ -1,6 +1,7 @@
 """``compare``: several methods on one model, data, budget and schedule, over seeds."""
 
 import copy
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,9 @@ from widthwise.train import TrainConfig
 from widthwise.zoo import ModelSpec
 
 __all__ = ["compare", "trained_once"]
+
+FULL = "full"
+"""The folder of the full network, where it is trained here."""
 
 
 def compare(
@@ -81,10 +85,9 @@ def compare(
     folder, images = Path(run), load_data(data)
     trained, full_seconds = (model, None) if train is None else trained_once(model, images, train, folder, progress)
     graph = trace(trained, images.example().to(placement(trained)[0]), pin=pin, unproved=unproved)
-    same = {"graph": graph.fingerprint, "budget": budget, "space": space, "finetune": finetune, "train": None}
-    described = describe(trained, images, **same)
-    fitted = {name: reconstruct if method.inherits else 0 for name, method in methods.items()}
-    _check_alike(folder, described, {n: {"method": plain(m), "reconstruct": fitted[n]} for n, m in methods.items()})
+    fitted = {name: reconstruct if reconstruct and method.inherits else 0 for name, method in methods.items()}
+    same = describe(trained, images, graph=graph.fingerprint, budget=budget, space=space, train=None)
+    _check_alike(folder, same, finetune, methods, fitted)
     made, latency = compared(folder, full_seconds), None
     if budget.needs_latency:
         latency = _timed_once(trained, graph, images, budget, folder / "latency.json", space, progress)
@@ -115,44 +118,52 @@ def compare(
 def _check_rows(methods: Mapping[str, Method], seeds: Sequence[int]) -> None:
     if not methods or not seeds:
         raise ConfigError(f"A comparison needs methods and seeds, but got {list(methods)} and {list(seeds)}.")
-    wrong = [name for name in methods if Path(name).name != name]
+    wrong = [name for name in methods if Path(name).name != name or name in ("", "..", FULL)]
     if wrong:
-        raise ConfigError(f"A row's name is also the name of a folder, but got {wrong}; leave out slashes.")
+        raise ConfigError(
+            f"A row's name is also the name of its folder, beside the folder {FULL!r} of the full network, but got "
+            f"{wrong}; choose other names, without slashes."
+        )
 
 
-def _check_alike(folder: Path, described: Mapping[str, Any], methods: Mapping[str, Mapping[str, Any]]) -> None:
+def _check_alike(
+    folder: Path,
+    same: Mapping[str, Any],
+    finetune: TrainConfig,
+    methods: Mapping[str, Method],
+    fitted: Mapping[str, int],
+) -> None:
     """Rows of a table differ in their method, runs of a row in nothing but the seed.
 
     Args:
         folder: of the comparison.
-        described: what all runs should be.
-        methods: by row, what its runs should be beside that.
+        same: what all runs share, as their configurations have it.
+        finetune: the same for all, but for the seed.
+        methods: by row.
+        fitted: images that weights are reconstructed on, by row.
     """
     for path in folder.glob("*/seed-*/config.json"):
-        run, there = path.parent, read_json(path)
-        row = methods.get(run.parent.name) or {name: there.get(name) for name in ("method", "reconstruct")}
-        if SEED_FOLDER.fullmatch(run.name):
-            check_same(run, _seedless(there), _seedless({**described, **row}))
-
-
-def _seedless(config: Any) -> Any:
-    """JSON data without the seeds in it."""
-    if isinstance(config, Mapping):
-        return {name: _seedless(value) for name, value in config.items() if name != "seed"}
-    return [_seedless(value) for value in config] if isinstance(config, list | tuple) else config
+        run, named = path.parent, SEED_FOLDER.fullmatch(path.parent.name)
+        if not named:
+            continue
+        there, row, seed = read_json(path), run.parent.name, int(named[1])
+        wanted = {**there, **same, "finetune": plain(replace(finetune, seed=seed))}
+        if row in methods:
+            wanted |= {"method": plain(seeded(methods[row], seed)), "reconstruct": fitted[row]}
+        check_same(run, there, json.loads(json.dumps(wanted)))
 
 
 def trained_once(
     model: nn.Module, images: ImageData, train: TrainConfig, folder: Path, progress: bool = False
 ) -> tuple[nn.Module, float]:
-    """A trained copy of the model, kept in ``folder/full``, and the seconds that training it took.
+    """A trained copy of the model, kept in the folder ``full``, and the seconds that training it took.
 
     Raises:
         RunMismatch: another network, other images or another training were there before.
     """
-    trained, path = copy.deepcopy(model), folder / "full"
+    trained, path = copy.deepcopy(model), folder / FULL
     with RunFolder.open(path, describe(model, images, train=train)):  # the checkpoint of another network is refused
-        history = Trainer(path, images, progress).fit("full", trained, train)
+        history = Trainer(path, images, progress).fit(FULL, trained, train)
     return trained.eval(), sum(epoch.seconds for epoch in history.epochs)
 
 

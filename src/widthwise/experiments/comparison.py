@@ -78,8 +78,9 @@ OPTIONAL = (
 
 def _row(arm: Arm, full: float | None) -> tuple[Cell, ...]:
     def drop(run: RunRecord) -> float | None:
-        before = _full_accuracy(run) if full is None else full
-        return None if before is None else 100 * (before - final_accuracy(run))
+        if full is None and _from_scratch(run):
+            return None
+        return 100 * ((_accuracy(run, "before") if full is None else full) - final_accuracy(run))
 
     def share(metric: str) -> Callable[[RunRecord], float]:
         return lambda run: 100 - 100 * _figure(run, "after", metric) / _figure(run, "before", metric)
@@ -109,9 +110,9 @@ def final_accuracy(run: RunRecord) -> float:
     return _accuracy(run, "after")
 
 
-def _full_accuracy(run: RunRecord) -> float | None:
-    """Of the full network; None where its weights meant nothing to the run."""
-    return None if run.config["method"].get("scratch") else _accuracy(run, "before")
+def _from_scratch(run: RunRecord) -> bool:
+    """Whether the weights of the full network mean nothing to a run: perhaps it has never been trained."""
+    return bool(run.config["method"].get("scratch"))
 
 
 def _accuracy(run: RunRecord, part: str) -> float:
@@ -131,8 +132,8 @@ def compared(folder: Path, full_seconds: float | None = None) -> Comparison:
     names = sorted({run.path.parent.name for run in runs}, key=_place)
     arms = tuple(Arm(name, tuple(run for run in runs if run.path.parent.name == name)) for name in names)
     given = (run for arm in arms for run in arm.runs if run.parent is None)
-    full = next((found for run in given if (found := _full_accuracy(run)) is not None), None)
-    return Comparison(arms, full, full_seconds)
+    full = [_accuracy(run, "before") for run in given if full_seconds is not None or not _from_scratch(run)]
+    return Comparison(arms, full[0] if full else None, full_seconds)
 
 
 def _place(name: str) -> tuple[int, str]:

@@ -75,6 +75,8 @@ class CorrelateConfig:
             raise ConfigError(
                 f"The networks' shares are 0 < smallest <= largest <= 1, but got {self.smallest} and {self.largest}."
             )
+        if self.calibration_images < 2:
+            raise ConfigError(f"calibration_images is at least 2, but got {self.calibration_images}.")
         if self.k < 1:
             raise ConfigError(f"phi(k) looks at the best k networks, at least 1, but got k={self.k}.")
         unknown = sorted(set(self.proxies) - PROXIES.keys())

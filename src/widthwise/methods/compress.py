@@ -93,8 +93,8 @@ def compress(
         raise InvalidBudget(
             f"{type(method).__name__} searches under a budget, but none was given; try budget=Budget(macs=0.5)."
         )
-    if reconstruct < 0:
-        raise ConfigError(f"reconstruct is a number of training images, 0 for none, but got {reconstruct}.")
+    if reconstruct < 0 or reconstruct == 1:
+        raise ConfigError(f"reconstruct is a number of training images, at least 2, or 0 for none; got {reconstruct}.")
     if reconstruct and not method.inherits:
         raise ConfigError(
             f"reconstruct fits weights that finalists inherit from a trained network, but {type(method).__name__} "
