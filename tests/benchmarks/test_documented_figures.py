@@ -1,0 +1,64 @@
+"""Figures that documents repeat are those of the journals that are kept beside them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from benchmarks.experiments import results_of
+from benchmarks.peers.rows import Found, Summary, row_of, summaries
+
+from widthwise.runs import read_events
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+
+SHOWN = [("resnet20", "cpu"), ("resnet20", "cpu_longer"), ("resnet56", "cpu")]
+"""What docs/results.md has."""
+
+
+def found_with(model: str, settings: str) -> Found:
+    journal = RESULTS / f"peers_{model}_{settings}" / "journal.jsonl"
+    rows = (row_of(value, model, weights=True) for value in results_of(read_events(journal)).values())
+    return summaries([row for row in rows if row is not None])
+
+
+def cells_of(document: str, heading: str) -> list[list[str]]:
+    """The rows of the first table behind a text."""
+    behind = (ROOT / document).read_text(encoding="utf-8").partition(heading)[2]
+    assert behind, f"{document} has {heading!r}"
+    lines = iter(behind.splitlines())
+    first = next(line for line in lines if line.startswith("|"))
+    table = [first]
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        table.append(line)
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
+
+
+def test_the_readme_shows_the_best_of_each() -> None:
+    found = found_with("resnet20", "cpu")
+
+    def best(of: Sequence[Summary], *names: str) -> str:
+        """The most accurate of the variants that start like this."""
+        return str(next(s for s in of if s.rows[0].variant.startswith(names)).figure("test", 100))
+
+    expected = [
+        ["widthwise/fnnp"],
+        ["fastnas/"],
+        ["widthwise/l1/reconstructed"],
+        ["torch_pruning/"],
+    ]
+    shown = [row[1:] for row in cells_of("README.md", "test accuracy of three seeds")]
+    assert shown == [[best(found[share], *names) for share in (0.5, 0.3)] for names in expected]
+
+
+@pytest.mark.parametrize(("model", "settings"), SHOWN)
+def test_the_page_shows_the_journal(model: str, settings: str) -> None:
+    for share, of in found_with(model, settings).items():
+        table = cells_of("docs/results.md", f"## {model} ({settings}) at {share:.0%} of the multiply-adds")
+        shown = {row[0].strip("*"): row for row in table}
+        assert set(shown) == {"full network", *(summary.name for summary in of)}
+        for summary in of:
+            assert str(summary.figure("test", 100)) == shown[summary.name][9], summary.name
+            assert str(len(summary.rows)) == shown[summary.name][2]
