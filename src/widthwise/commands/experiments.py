@@ -145,7 +145,7 @@ def correlate_proxies(
 
 
 def _said(text: str) -> None:
-    Console(stderr=True, highlight=False).print(text, markup=False)
+    Console(stderr=True, highlight=False).print(text, markup=False, soft_wrap=True)
 
 
 def _show(table: Table, how: Shown, files: Path) -> None:

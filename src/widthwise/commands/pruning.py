@@ -98,7 +98,8 @@ def prune(
     result = replace(recipe, train=train if train_first else None).run(folder)
     console = Console(highlight=False)
     console.print(comparison_table(result.metrics))
-    console.print(f"The small network is in {folder}; widthwise.load({str(folder)!r}) brings it back.", markup=False)
+    said = f"The small network is in {folder}; widthwise.load({str(folder)!r}) brings it back."
+    console.print(said, markup=False, soft_wrap=True)  # whole, to be copied
     return folder
 
 
