@@ -14,7 +14,7 @@ from widthwise.cost import Budget, Latency
 from widthwise.data import DataSource, ImageData, load_data
 from widthwise.errors import ConfigError
 from widthwise.evaluate.modes import placement
-from widthwise.experiments.comparison import SEED_FOLDER, Comparison, compared, final_accuracy
+from widthwise.experiments.comparison import Comparison, compared, final_accuracy, runs_with
 from widthwise.experiments.rows import every_method, seeded
 from widthwise.methods import Method, RunRecord, Trainer, compress
 from widthwise.methods.compress import describe, plain
@@ -142,11 +142,8 @@ def _check_alike(
         methods: by row.
         fitted: images that weights are reconstructed on, by row.
     """
-    for path in folder.glob("*/seed-*/config.json"):
-        run, named = path.parent, SEED_FOLDER.fullmatch(path.parent.name)
-        if not named:
-            continue
-        there, row, seed = read_json(path), run.parent.name, int(named[1])
+    for run, seed in runs_with("config.json", folder).items():
+        there, row = read_json(run / "config.json"), run.parent.name
         wanted = {**there, **same, "finetune": plain(replace(finetune, seed=seed))}
         if row in methods:
             wanted |= {"method": plain(seeded(methods[row], seed)), "reconstruct": fitted[row]}

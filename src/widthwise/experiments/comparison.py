@@ -11,9 +11,9 @@ from widthwise.experiments.table import Cell, Spread, Table
 from widthwise.methods import RunRecord
 from widthwise.train import TrainConfig
 
-__all__ = ["SEED_FOLDER", "Arm", "Comparison", "compared", "final_accuracy"]
+__all__ = ["Arm", "Comparison", "compared", "final_accuracy", "runs_with"]
 
-SEED_FOLDER = re.compile(r"seed-(-?\d+)")
+_SEED = re.compile(r"seed-(-?\d+)")
 """The name of a run's folder."""
 
 
@@ -128,7 +128,7 @@ def compared(folder: Path, full_seconds: float | None = None) -> Comparison:
         folder: holds ``NAME/seed-N``.
         full_seconds: see :class:`Comparison`.
     """
-    runs = [run for run in map(RunRecord.read, _runs_in(folder)) if run.finished]
+    runs = [run for run in map(RunRecord.read, runs_with("result.json", folder)) if run.finished]
     names = sorted({run.path.parent.name for run in runs}, key=_place)
     arms = tuple(Arm(name, tuple(run for run in runs if run.path.parent.name == name)) for name in names)
     given = (run for arm in arms for run in arm.runs if run.parent is None)
@@ -141,8 +141,13 @@ def _place(name: str) -> tuple[int, str]:
     return (known.index(name) if name in known else len(known), name)
 
 
-def _runs_in(folder: Path) -> list[Path]:
-    """Runs that came as far as figures, by their seeds; copies and whatever else lies there are none."""
-    paths = [path.parent for path in folder.glob("*/seed-*/result.json")]
-    seeds = {path: int(found[1]) for path in paths if (found := SEED_FOLDER.fullmatch(path.name))}
-    return sorted(seeds, key=lambda path: seeds[path])
+def runs_with(file: str, folder: Path) -> dict[Path, int]:
+    """The runs of a comparison that have this file, with their seeds, in the order of these; copies are no runs.
+
+    Args:
+        file: name of a file of a run.
+        folder: of the comparison.
+    """
+    runs = (path.parent for path in folder.glob(f"*/seed-*/{file}"))
+    seeds = {run: int(found[1]) for run in runs if (found := _SEED.fullmatch(run.name))}
+    return dict(sorted(seeds.items(), key=lambda pair: pair[1]))

@@ -155,10 +155,7 @@ def _best_of(
         if found.retrain is not None:
             fresh(small, config.seed)
         else:
-            if found.starts is None:
-                reconstruct_on(
-                    trainer.data.train, reconstruct, config.seed, found.parent or model, small, graph, subnet
-                )
+            reconstruct_on(trainer.data.train, reconstruct, config.seed, found.parent or model, small, graph, subnet)
             calibrate_on(trainer.data.train, config.seed, small)
         trainer.fit(f"finalist-{place}", small, config, teacher=teacher, train=found.train)
         reached = accuracy(small.to(search_device()), trainer.data.val, precision=config.precision)

@@ -26,7 +26,7 @@ SPREAD = 0.5
 NARROWEST = 0.02
 """Ratios below this are drawn no narrower; the logarithm has to end somewhere."""
 
-NARROW = 0.05
+LEAST_DEVIATION = 0.05
 """Least standard deviation that a feature is divided by. Where a group has been tried at one width, another one is no
 more than unknown: without this it would outweigh all other groups."""
 
@@ -107,7 +107,7 @@ class ThompsonSampling:
         from sklearn.linear_model import BayesianRidge  # takes a second, which only this search needs
 
         known = self._features(torch.stack(self._scored))
-        centre, scale = known.mean(0), known.std(0).clamp(min=NARROW)
+        centre, scale = known.mean(0), known.std(0).clamp(min=LEAST_DEVIATION)
         inputs = (known - centre) / scale
         fitted = BayesianRidge().fit(inputs.numpy(), torch.tensor(self._scores, dtype=torch.float64).numpy())
         drawn = _drawn(torch.as_tensor(fitted.coef_), inputs, fitted.alpha_, fitted.lambda_, self._generator)
