@@ -96,6 +96,7 @@ METHOD_TITLES = {
 BASELINE_TITLES = {
     "uniform": "uniform width, from scratch",
     "l1": "uniform width, L1",
+    "shared": "streams nearly whole, L1",
     "geometric_median": "uniform width, geometric median",
     "bn_scale": "uniform width, BN scale",
     "random": "uniform width, random filters",
@@ -116,7 +117,7 @@ VARIANTS: dict[str, Variant] = {
     **OURS,
     **{
         f"{name}/reconstructed": _reconstructed(OURS[name])
-        for name in ("widthwise/fnnp", "widthwise/exploration", "widthwise/l1")
+        for name in ("widthwise/fnnp", "widthwise/exploration", "widthwise/l1", "widthwise/shared")
     },
     **{
         f"torch_pruning/{importance}/{scope}": _pruning(importance, scope)

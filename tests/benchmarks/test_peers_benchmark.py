@@ -42,7 +42,10 @@ TASK = Task(
     **{"data": "digits", "weights": None, "folder": "somewhere"},
 )
 
-OURS = ("fnnp", "stagewise", "joint", "exploration", "uniform", "l1", "geometric_median", "bn_scale", "random")
+OURS = (
+    *("fnnp", "stagewise", "joint", "exploration"),
+    *("uniform", "l1", "shared", "geometric_median", "bn_scale", "random"),
+)
 
 
 # -- bisection
@@ -159,7 +162,7 @@ def test_the_command_of_a_row_names_all_but_the_paths() -> None:
 
 def test_kinds_are_methods_baselines_and_peers() -> None:
     of = {kind: {n for n, v in VARIANTS.items() if v.kind == kind} for kind in ("method", "baseline", "peer")}
-    again = {f"widthwise/{name}/reconstructed" for name in ("fnnp", "exploration", "l1")}
+    again = {f"widthwise/{name}/reconstructed" for name in ("fnnp", "exploration", "l1", "shared")}
     assert of["method"] - again == {f"widthwise/{name}" for name in METHODS}
     assert (of["method"] | of["baseline"]) - again == {f"widthwise/{name}" for name in OURS}
     assert {VARIANTS[name].tool for name in of["peer"]} == {"torch_pruning", "fastnas", "none"}

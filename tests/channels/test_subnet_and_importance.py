@@ -45,6 +45,16 @@ def graph(model: Residual) -> ChannelGraph:
     return graph
 
 
+def test_makers_count_the_layers_that_write_to_a_group(graph: ChannelGraph) -> None:
+    assert graph.makers.tolist() == [2, 1]
+
+
+def test_a_depthwise_convolution_makes_no_channels() -> None:
+    body = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 6, 1), nn.Conv2d(6, 2, 1))
+    graph = widthwise.trace(body, torch.randn(1, 3, 4, 4))
+    assert graph.makers.tolist() == [1, 1]
+
+
 def rows(layer: nn.Conv2d) -> Tensor:
     return layer.weight.detach().double().flatten(1)
 

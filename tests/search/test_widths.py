@@ -5,10 +5,10 @@ from itertools import product
 import pytest
 import torch
 
-from widthwise import Budget, WidthSpace
+from widthwise import Budget, CostModel, WidthSpace, build_model, trace
 from widthwise.cost.budget import TOLERANCE
 from widthwise.errors import InfeasibleBudget
-from widthwise.search import draw_rates, fill, project, uniform_widths
+from widthwise.search import draw_rates, fill, first_widths, project, shared_widths, uniform_widths
 
 
 def test_random_rates_follow_the_definition(chain_space, half):
@@ -70,3 +70,30 @@ def test_uniform_is_even_and_just_under_the_budget(chain_space, half):
     ratios = uniform_widths(chain_space, half) / chain_space.full
     assert float(ratios.max() - ratios.min()) < 0.25
     assert float(half.used(uniform_widths(chain_space, half)[None])[0]) > 0.9
+
+
+@pytest.mark.parametrize("budget", [0.5, 0.3])
+def test_a_residual_stream_stays_nearly_whole_where_widths_follow_how_many_layers_share_them(budget):
+    graph = trace(build_model("resnet20"), torch.zeros(1, 3, 32, 32))
+    space = WidthSpace().of(graph)
+    limits = Budget(macs=budget).on(CostModel(graph), space)
+    widths = shared_widths(space, limits)
+    assert 1 - TOLERANCE <= float(limits.used(widths[None])[0]) <= 1
+    ratios = widths / space.full
+    (stream,) = (graph.makers > 1).nonzero()[0].tolist()
+    inner = [i for i in range(len(ratios)) if i != stream]
+    assert ratios[stream] > 0.85
+    assert float(ratios[inner].max()) < budget * 1.2
+    assert torch.equal(widths, shared_widths(space, limits))
+    uniform = uniform_widths(space, limits)
+    assert [w.tolist() for w in first_widths(space, limits)] == [uniform.tolist(), widths.tolist()]
+
+
+def test_a_chain_has_one_start(chain_space, half):
+    assert [w.tolist() for w in first_widths(chain_space, half)] == [uniform_widths(chain_space, half).tolist()]
+
+
+def test_widths_that_are_shared_meet_a_budget_that_hardly_anything_meets(chain_cost, chain_space):
+    least = int(chain_cost.macs(chain_space.smallest[None])[0])
+    limits = Budget(macs=least).on(chain_cost, chain_space)
+    assert torch.equal(shared_widths(chain_space, limits), chain_space.smallest)

@@ -143,6 +143,21 @@ class ChannelGraph:
         return torch.tensor([g.width for g in self.prunable], dtype=torch.int64, device="cpu")
 
     @cached_property
+    def makers(self) -> Int64[Tensor, "groups"]:
+        """int64 [groups]: how many layers make the channels of each prunable group; more than one in a residual stream.
+
+        A depthwise convolution does not count: it passes on what another layer makes.
+        """
+        made = [{m.module for m in g.members if m.role == "out" and not self._depthwise(m)} for g in self.prunable]
+        return torch.tensor([max(1, len(modules)) for modules in made], dtype=torch.int64, device="cpu")
+
+    def _depthwise(self, member: Member) -> bool:
+        module = self.model.get_submodule(member.module)
+        return (
+            isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) and module.groups > 1 and module.weight.shape[1] == 1
+        )
+
+    @cached_property
     def alike(self) -> Mapping[Axis, Axis]:
         """For each axis the first one with the same channels at the same positions: what is kept of one is of both."""
         firsts: dict[bytes, Axis] = {}

@@ -10,7 +10,8 @@ __all__ = ["baselines", "every_method", "seeded"]
 
 
 def baselines(scratch: TrainConfig) -> dict[str, Method]:
-    """What a search has to beat, all at uniform width: four ways to choose filters, and training from scratch.
+    """What a search has to beat: uniform width with four ways to choose filters or trained from scratch, and streams
+    that stay nearly whole.
 
     Args:
         scratch: how ``uniform`` is trained from fresh weights.
@@ -18,6 +19,7 @@ def baselines(scratch: TrainConfig) -> dict[str, Method]:
     return {
         "uniform": Baseline(importance="random", scratch=scratch),
         "l1": Baseline(importance="l1"),
+        "shared": Baseline(importance="l1", widths="shared"),
         "geometric_median": Baseline(importance="geometric_median"),
         "bn_scale": Baseline(importance="bn_scale"),
         "random": Baseline(importance="random"),

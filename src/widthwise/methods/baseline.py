@@ -1,22 +1,30 @@
-"""No search: the same share of every layer. What every search has to beat."""
+"""No search: widths by a rule. What every search has to beat."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from widthwise.channels.importance import Importance
 from widthwise.methods.base import Found, Task, check_choices
-from widthwise.search import uniform_widths
+from widthwise.search import shared_widths, uniform_widths
 from widthwise.train import TrainConfig
 
-__all__ = ["Baseline"]
+__all__ = ["Baseline", "WidthRule"]
+
+WidthRule = Literal["uniform", "shared"]
+
+RULES = {"uniform": uniform_widths, "shared": shared_widths}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
     """Settings of a baseline; a method for :func:`widthwise.compress`.
 
-    Every layer keeps the same share of its channels, as large as the budget allows: which of them, ``importance`` says.
+    Every layer keeps a share of its channels, as large as the budget allows: which of them, ``importance`` says.
     """
 
+    widths: WidthRule = "uniform"
+    """The same share of every layer, or (``shared``) the more, the more layers share the channels: residual streams
+    stay nearly whole (:func:`widthwise.search.shared_widths`)."""
     importance: Importance = "l1"
     """Which channels stay: ``l1`` (Li et al. 2017), ``geometric_median`` (FPGM, He et al. 2019), ``bn_scale`` (network
     slimming, Liu et al. 2017), ``l2`` or ``random``."""
@@ -26,7 +34,7 @@ class Baseline:
     """Of ``random``."""
 
     def __post_init__(self) -> None:
-        check_choices(self, importance=Importance)
+        check_choices(self, widths=WidthRule, importance=Importance)
 
     @property
     def needs_trained(self) -> bool:
@@ -44,7 +52,7 @@ class Baseline:
         return self.scratch is None
 
     def search(self, task: Task) -> Found:
-        """The uniform widths, and the channels that matter most."""
+        """The widths by the rule, and the channels that matter most."""
         ranking = task.graph.importance(self.importance, seed=self.seed)
-        subnet = task.graph.top(ranking, uniform_widths(task.space, task.limits))
+        subnet = task.graph.top(ranking, RULES[self.widths](task.space, task.limits))
         return Found([], [subnet], retrain=self.scratch)

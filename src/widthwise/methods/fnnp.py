@@ -5,8 +5,9 @@ ECCV 2020). Strategy generation draws a pruning rate per layer; filter pruning k
 norm; the evaluation recomputes batch-norm statistics and measures accuracy on validation images.
 
 Where we differ by default, and why: the paper draws rates ``U[0, R]``; in deep networks nearly all such strategies are
-worse than uniform width (docs/fnnp.md has the figures), so strategies come from a search that starts at the uniform
-one and learns from the scores. ``strategy="random"`` is the paper's.
+worse than uniform width (docs/fnnp.md has the figures), so strategies come from a search that learns from the
+scores; it starts at the uniform one and at one that leaves residual streams nearly whole. ``strategy="random"`` is the
+paper's.
 """
 
 from dataclasses import dataclass, field, replace

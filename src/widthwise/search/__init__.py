@@ -27,7 +27,7 @@ from widthwise.search.loop import Log, Trial, best_first, run_search
 from widthwise.search.progress import RichSearchReporter, SearchReporter, SilentSearchReporter
 from widthwise.search.random_rates import RandomRates
 from widthwise.search.thompson import ThompsonSampling
-from widthwise.search.widths import draw_rates, fill, project, uniform_widths
+from widthwise.search.widths import draw_rates, fill, first_widths, project, shared_widths, uniform_widths
 
 __all__ = [
     "Archive",
@@ -60,9 +60,11 @@ __all__ = [
     "divide",
     "draw_rates",
     "fill",
+    "first_widths",
     "project",
     "run_search",
     "search_stages",
+    "shared_widths",
     "solve_knapsack",
     "uniform_widths",
 ]

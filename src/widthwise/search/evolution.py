@@ -9,23 +9,23 @@ from torch import Tensor
 from widthwise.cost.budget import Limits
 from widthwise.search.base import Widths
 from widthwise.search.breeding import best_of, offspring
-from widthwise.search.widths import project, uniform_widths
+from widthwise.search.widths import first_widths, project
 from widthwise.subnet.space import Space
 
 __all__ = ["Evolution"]
 
 
 class Evolution:
-    """Mutates and crosses the best strategies; the uniform one is the first of all.
+    """Mutates and crosses the best strategies, from :func:`widthwise.search.first_widths` on.
 
-    The first generation is the uniform strategy and mutations of it: random rates far from it are poor in deep
-    networks. Later ones descend from the best ``parents`` strategies of all so far. Every child is scaled onto the
+    The first generation are those and mutations of them: random rates far from them are poor in deep networks. Later
+    ones descend from the best ``parents`` strategies of all so far. Every child is scaled onto the
     budget (:func:`widthwise.search.widths.project`), so none is rejected, and none is asked for twice.
 
     Args:
         space: the allowed widths.
         limits: the budget.
-        first: strategies to start with, beside the uniform one.
+        first: more strategies to start with.
         generation: children per generation.
         parents: how many of the best so far may become parents.
         mutation: chance that a group's ratio changes.
@@ -54,7 +54,7 @@ class Evolution:
         self._generator = torch.Generator().manual_seed(seed)
         self._scored: list[Widths] = []
         self._scores: list[float] = []
-        starts = {tuple(row.tolist()): row for row in (uniform_widths(space, limits), *first)}
+        starts = {tuple(row.tolist()): row for row in (*first_widths(space, limits), *first)}
         self._waiting: list[Tensor] = list(starts.values())
         self._seen = set(starts)
 

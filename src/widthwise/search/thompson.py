@@ -9,7 +9,7 @@ from torch import Tensor
 from widthwise.cost.budget import Limits
 from widthwise.search.base import Widths
 from widthwise.search.breeding import best_of, offspring
-from widthwise.search.widths import project, uniform_widths
+from widthwise.search.widths import first_widths, project
 from widthwise.subnet.space import Space
 
 __all__ = ["ThompsonSampling"]
@@ -41,12 +41,13 @@ class ThompsonSampling:
     another", 1933), and of many children of the best strategies the one that it likes best is asked for. So what is
     uncertain gets tried, strategies that are asked for together differ, and nothing has to be tuned.
 
-    The first strategies are the uniform one and mutations of it in all groups. None is asked for twice.
+    The first strategies are those of :func:`widthwise.search.first_widths`, then mutations, in all groups, of the best
+    one so far. None is asked for twice.
 
     Args:
         space: the allowed widths.
         limits: the budget.
-        first: strategies to start with, beside the uniform one.
+        first: more strategies to start with.
         start: scores that there must be before the first guess.
         seed: of everything random.
     """
@@ -57,10 +58,10 @@ class ThompsonSampling:
         self._space, self._limits = space, limits
         self._start = start
         self._generator = torch.Generator().manual_seed(seed)
-        self._uniform = uniform_widths(space, limits)
         self._scored: list[Widths] = []
         self._scores: list[float] = []
-        starts = {tuple(row.tolist()): row for row in (self._uniform, *first)}
+        self._first = first_widths(space, limits)
+        starts = {tuple(row.tolist()): row for row in (*self._first, *first)}
         self._waiting, self._seen = list(starts.values()), set(starts)
 
     def ask(self) -> Widths:
@@ -68,7 +69,8 @@ class ThompsonSampling:
         if self._waiting:
             return self._waiting.pop(0)
         if len(self._scores) < self._start:
-            chosen = self._children(self._uniform[None], everywhere=True, count=1)[0]
+            best = best_of(self._scored, self._scores, 1) if self._scored else torch.stack(self._first)
+            chosen = self._children(best, everywhere=True, count=1)[0]
         else:
             best = best_of(self._scored, self._scores, PARENTS)
             children = self._children(best, everywhere=False, count=POOL)

@@ -11,7 +11,19 @@ from widthwise.cost.budget import TOLERANCE, Limits
 from widthwise.errors import InfeasibleBudget
 from widthwise.subnet.space import Space
 
-__all__ = ["Draws", "Used", "draw_rates", "fill", "fill_rows", "project", "same_limits", "scale_rows", "uniform_widths"]
+__all__ = [
+    "Draws",
+    "Used",
+    "draw_rates",
+    "fill",
+    "fill_rows",
+    "first_widths",
+    "project",
+    "same_limits",
+    "scale_rows",
+    "shared_widths",
+    "uniform_widths",
+]
 
 BATCH = 1 << 15
 """Strategies drawn at once."""
@@ -211,3 +223,25 @@ def uniform_widths(space: Space, limits: Limits) -> Int64[Tensor, "groups"]:
     """The same share of every group, as wide as the budget allows."""
     ones: Float32[Tensor, "one groups"] = torch.ones(1, len(space.choices))
     return project(space, limits, ones)[0]
+
+
+def shared_widths(space: Space, limits: Limits) -> Int64[Tensor, "groups"]:
+    """The more layers make a group, the more of it stays; as wide as the budget allows (ours).
+
+    The share is ``f^(1 / makers)`` with one f for all groups: a residual stream, whose channels all of its blocks add
+    to, stays nearly whole, and the channels within the blocks are as narrow as that demands. Deep networks bear this
+    far better than uniform width (docs/fnnp.md), because what a stream loses every later block is without.
+    """
+    exponents, full = 1 / space.graph.makers.double(), space.full.double()
+    low, high = 0.0, 1.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        met = bool(limits.met(space.snap((full * middle**exponents)[None]))[0])
+        low, high = (middle, high) if met else (low, middle)
+    return fill(space, limits, space.snap((full * low**exponents)[None])[0])
+
+
+def first_widths(space: Space, limits: Limits) -> list[Int64[Tensor, "groups"]]:
+    """What a search tries before it has learned anything: uniform width and :func:`shared_widths`, if that differs."""
+    starts = [uniform_widths(space, limits), shared_widths(space, limits)]
+    return starts[:1] if torch.equal(*starts) else starts
