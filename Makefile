@@ -61,7 +61,7 @@ bench-peers: $(STAMP) $(PEER_STAMPS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.peers run $(GIVEN) \
 		$(if $(MODEL),--model $(MODEL)) --python torch_pruning=$(PEERS)/torch_pruning/bin/python \
 		fastnas=$(PEERS)/modelopt/bin/python widthwise=$(PEERS)/widthwise/bin/python none=$(PEERS)/widthwise/bin/python
-	$(BIN)/python -m benchmarks.peers page --runs runs/peers_*_$(SETTINGS:_longer=)* --docs docs
+	$(BIN)/python -m benchmarks.peers page --runs runs/peers_*_$(firstword $(subst _, ,$(SETTINGS)))* --docs docs
 
 coverage: $(STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,peers]'

@@ -2,13 +2,19 @@
 
 import torch
 
-from widthwise.search.breeding import best_of, offspring
+from widthwise.cost import Limits
+from widthwise.search import first_widths
+from widthwise.search.breeding import Breeder, offspring
+from widthwise.subnet import Space
 
 
-def test_of_equals_the_earlier_one_is_first() -> None:
-    tried = [torch.tensor([place, 1]) for place in range(4)]
-    assert best_of(tried, [0.5, 0.9, 0.5, 0.9], 3)[:, 0].tolist() == [1, 3, 0]
-    assert len(best_of(tried, [0.1, 0.2, 0.3, 0.4], 8)) == 4
+def test_of_equals_the_earlier_one_is_first(chain_space: Space, half: Limits) -> None:
+    breeder = Breeder(chain_space, half, (), 0)
+    assert torch.equal(breeder._best(2), torch.stack(first_widths(chain_space, half))), "nothing is told yet"
+    for place, score in enumerate([0.5, 0.9, 0.5, 0.9]):
+        breeder.tell(torch.tensor([place, 1, 1, 1]), score)
+    assert breeder._best(3)[:, 0].tolist() == [1, 3, 0]
+    assert len(breeder._best(8)) == 4
 
 
 def test_children_have_each_ratio_from_a_parent_and_another_one_where_it_changes() -> None:

@@ -1,4 +1,4 @@
-"""What searches that breed have in common: the best so far as parents, and children that are crossed and changed."""
+"""What searches that breed have in common: what they remember, and children that are crossed and changed."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,9 +7,44 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
+from widthwise.cost.budget import Limits
 from widthwise.search.base import Widths
+from widthwise.search.widths import first_widths
+from widthwise.subnet.space import Space
 
-__all__ = ["Offspring", "best_of", "cross", "offspring"]
+__all__ = ["Breeder", "Offspring", "cross", "offspring"]
+
+
+class Breeder:
+    """Remembers what was asked for and what it scored, and starts at :func:`widthwise.search.first_widths`.
+
+    Args:
+        space: the allowed widths.
+        limits: the budget.
+        first: more strategies to start with.
+        seed: of everything random.
+    """
+
+    def __init__(self, space: Space, limits: Limits, first: Sequence[Widths], seed: int) -> None:
+        self._space, self._limits = space, limits
+        self._generator = torch.Generator().manual_seed(seed)
+        starts = {tuple(row.tolist()): row for row in (*first_widths(space, limits), *first)}
+        self._starts = torch.stack(list(starts.values()))
+        self._waiting, self._seen = list(starts.values()), set(starts)
+        self._scored: list[Widths] = []
+        self._scores: list[float] = []
+
+    def tell(self, widths: Widths, score: float) -> None:
+        """Remember the score; ties keep the order in which they were told."""
+        self._scored.append(widths)
+        self._scores.append(score)
+
+    def _best(self, count: int) -> Int64[Tensor, "best groups"]:
+        """Up to ``count`` strategies with the highest scores, the best first; where there are none yet, the starts."""
+        if not self._scores:
+            return self._starts
+        order = sorted(range(len(self._scores)), key=lambda place: -self._scores[place])
+        return torch.stack([self._scored[place] for place in order[:count]])
 
 
 class Offspring(NamedTuple):
@@ -21,12 +56,6 @@ class Offspring(NamedTuple):
     """The same with every ratio changed."""
     copies: Bool[Tensor, "children"]
     """Those with one parent twice."""
-
-
-def best_of(tried: Sequence[Widths], scores: Sequence[float], count: int) -> Int64[Tensor, "best groups"]:
-    """Up to ``count`` strategies with the highest scores, the best first; of equals the earlier one is first."""
-    order = sorted(range(len(scores)), key=lambda place: -scores[place])
-    return torch.stack([tried[place] for place in order[:count]])
 
 
 def cross(first: Tensor, second: Tensor, generator: torch.Generator) -> Tensor:

@@ -8,14 +8,14 @@ from torch import Tensor
 
 from widthwise.cost.budget import Limits
 from widthwise.search.base import Widths
-from widthwise.search.breeding import best_of, offspring
-from widthwise.search.widths import first_widths, project
+from widthwise.search.breeding import Breeder, offspring
+from widthwise.search.widths import project
 from widthwise.subnet.space import Space
 
 __all__ = ["Evolution"]
 
 
-class Evolution:
+class Evolution(Breeder):
     """Mutates and crosses the best strategies, from :func:`widthwise.search.first_widths` on.
 
     The first generation are those and mutations of them: random rates far from them are poor in deep networks. Later
@@ -47,27 +47,16 @@ class Evolution:
         max_rate: float = 0.9,
         seed: int = 0,
     ) -> None:
-        self._space, self._limits = space, limits
+        super().__init__(space, limits, first, seed)
         self._size, self._parents = generation, parents
         self._mutation, self._spread = mutation, spread
         self._floor = 1 - max_rate
-        self._generator = torch.Generator().manual_seed(seed)
-        self._scored: list[Widths] = []
-        self._scores: list[float] = []
-        starts = {tuple(row.tolist()): row for row in (*first_widths(space, limits), *first)}
-        self._waiting: list[Tensor] = list(starts.values())
-        self._seen = set(starts)
 
     def ask(self) -> Widths:
         """The next strategy; a new generation is bred when the last one has been handed out."""
         if not self._waiting:
             self._waiting = self._breed()
         return self._waiting.pop(0)
-
-    def tell(self, widths: Widths, score: float) -> None:
-        """Remember the score; ties keep the order in which they were told."""
-        self._scored.append(widths)
-        self._scores.append(score)
 
     def _breed(self) -> list[Tensor]:
         children: list[Tensor] = []
@@ -84,9 +73,8 @@ class Evolution:
 
     def _children(self, spread: float) -> Float64[Tensor, "children groups"]:
         """Children of the best, each mutated here and there."""
-        full = self._space.full
-        parents = best_of(self._scored, self._scores, self._parents) if self._scored else full[None]
-        children = offspring(parents / full.double(), self._size, spread, self._generator)
+        parents = self._best(self._parents)
+        children = offspring(parents / self._space.full.double(), self._size, spread, self._generator)
         mutated = torch.rand(children.crossed.shape, generator=self._generator) < self._mutation
         mutated |= children.copies[:, None] & ~mutated.any(1, keepdim=True)  # never a mere copy
         return torch.where(mutated, children.changed, children.crossed).clamp(self._floor, 1)

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from widthwise.cost.budget import Limits
 from widthwise.search.base import Widths
-from widthwise.search.breeding import best_of, offspring
-from widthwise.search.widths import first_widths, project
+from widthwise.search.breeding import Breeder, offspring
+from widthwise.search.widths import project
 from widthwise.subnet.space import Space
 
 __all__ = ["ThompsonSampling"]
@@ -31,7 +31,7 @@ LEAST_DEVIATION = 0.05
 more than unknown: without this it would outweigh all other groups."""
 
 
-class ThompsonSampling:
+class ThompsonSampling(Breeder):
     """Asks for what is best by a guess of the scores that is drawn anew each time, from all guesses they allow (ours).
 
     The score is taken to be a sum over the groups, each quadratic in the logarithm of its width: that is what a layer
@@ -55,33 +55,20 @@ class ThompsonSampling:
     def __init__(
         self, space: Space, limits: Limits, *, first: Sequence[Widths] = (), start: int = 12, seed: int = 0
     ) -> None:
-        self._space, self._limits = space, limits
+        super().__init__(space, limits, first, seed)
         self._start = start
-        self._generator = torch.Generator().manual_seed(seed)
-        self._scored: list[Widths] = []
-        self._scores: list[float] = []
-        self._first = first_widths(space, limits)
-        starts = {tuple(row.tolist()): row for row in (*self._first, *first)}
-        self._waiting, self._seen = list(starts.values()), set(starts)
 
     def ask(self) -> Widths:
         """The next strategy."""
         if self._waiting:
             return self._waiting.pop(0)
         if len(self._scores) < self._start:
-            best = best_of(self._scored, self._scores, 1) if self._scored else torch.stack(self._first)
-            chosen = self._children(best, everywhere=True, count=1)[0]
+            chosen = self._children(self._best(1), everywhere=True, count=1)[0]
         else:
-            best = best_of(self._scored, self._scores, PARENTS)
-            children = self._children(best, everywhere=False, count=POOL)
+            children = self._children(self._best(PARENTS), everywhere=False, count=POOL)
             chosen = children[int(self._guess(children).argmax())]
         self._seen.add(tuple(chosen.tolist()))
         return chosen
-
-    def tell(self, widths: Widths, score: float) -> None:
-        """Remember the score; ties keep the order in which they were told."""
-        self._scored.append(widths)
-        self._scores.append(score)
 
     def _children(
         self, parents: Int64[Tensor, "parents groups"], *, everywhere: bool, count: int
