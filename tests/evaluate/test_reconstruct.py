@@ -160,6 +160,36 @@ def test_a_layer_is_the_solution_of_its_problem() -> None:
     torch.testing.assert_close(last.weight.detach().flatten(1).double(), best, rtol=1e-4, atol=1e-5)
 
 
+class Branched(nn.Module):
+    """A batch norm alone reads the first layer's result; that of the second goes around its norm as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 12, 3, bias=False), nn.BatchNorm2d(12)
+        self.second, self.other = nn.Conv2d(12, 8, 1, bias=False), nn.BatchNorm2d(8)
+        self.third, self.last = nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.second(self.norm(self.first(x)).relu())
+        x = x + self.last(self.third(self.other(x).relu()))
+        return self.head(x.mean((2, 3)))
+
+
+def test_means_count_unless_only_a_batch_norm_reads_them() -> None:
+    model, images = Branched().eval(), batches()
+    uses = reconstruct._uses(model, reconstruct._layers(model), images[0])
+    assert {path: (use.calls, use.normed) for path, use in uses.items()} == {
+        "first": (1, 1),
+        "second": (1, 0),
+        "third": (1, 1),
+        "head": (1, 0),
+    }
+    behind = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.ReLU(inplace=True), nn.BatchNorm2d(4))
+    (use,) = reconstruct._uses(behind, reconstruct._layers(behind), images[0]).values()
+    assert use.normed == 0, "what the norm reads is another tensor's content by then"
+
+
 def test_it_saves_most_of_the_accuracy() -> None:
     data, model = widthwise.load_data("digits"), widthwise.build_model("digits_net")
     fit(model, data.train, TrainConfig(epochs=5))

@@ -7,7 +7,7 @@ trained; the images need no labels.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from widthwise.channels import ChannelGraph, Subnet
 from widthwise.errors import ConfigError, EmptyData
@@ -33,9 +35,9 @@ from widthwise.evaluate.modes import (
 
 __all__ = ["reconstruct_weights"]
 
-RIDGE = 0.1
-"""How strongly weights are held where they were, beside the mean square of the inputs: few images say little of some
-directions."""
+RIDGE = 1.0
+"""How strongly weights are held where they were, beside the mean square of the inputs. Weights that are held lightly
+compute more of what the full network did, but learn less in the fine-tuning behind it (docs/methods.md)."""
 
 TARGETS = 2**28
 """Outputs of the full network that are held at once."""
@@ -55,10 +57,10 @@ def reconstruct_weights(
     In the order in which they run, each linear layer and 2-d convolution (grouped ones too) gets the weights W that
     minimise ``|Y - X W|² + ridge s |W - W0|²``: X are its inputs in the sub-network, whose layers in front are fitted
     already, Y its outputs in the full network at the channels that stay, W0 its weights so far and s the mean square
-    of X. Where it has a bias or feeds a batch norm, means do not count, and the bias makes up for them. Batch norms of
-    the sub-network normalise with the statistics of the images meanwhile, and have those of all batches at the end
-    (:func:`adaptive_bn`). Left as they are: layers of other classes and of subclasses, and weights that are shared or
-    derived.
+    of X. Where it has a bias or only a batch norm reads what it returns, means do not count, and the bias makes up for
+    them. Batch norms of the sub-network normalise with the statistics of the images meanwhile, and have those of all
+    batches at the end (:func:`adaptive_bn`). Left as they are: layers of other classes and of subclasses, and weights
+    that are shared or derived.
 
     It takes one pass of the sub-network over all images at once, in which each layer is fitted before it runs (and one
     more for each layer that runs several times in a forward), and a pass of the full network for every 2^28 numbers
@@ -82,7 +84,7 @@ def reconstruct_weights(
         TrainingError: weights would not be finite; those of this layer are as they were.
     """
     if not ridge > 0:
-        raise ConfigError(f"ridge is a positive number, but got {ridge}; {RIDGE} holds the weights lightly.")
+        raise ConfigError(f"ridge is a positive number, but got {ridge}; {RIDGE} is the default.")
     images = [images_of(batch) for batch in batches]
     if not any(map(len, images)):
         raise EmptyData("Reconstruction needs at least one batch of images, but got none.")
@@ -116,7 +118,7 @@ class _Use:
     elements: int = 0
     """Of what it returns for one image, all calls together."""
     normed: int = 0
-    """Calls whose result goes into a batch norm first."""
+    """Calls whose result a batch norm reads, and nothing else."""
 
 
 class _Fitting:
@@ -224,19 +226,18 @@ def _layers(small: nn.Module) -> dict[str, Layer]:
 def _uses(small: nn.Module, layers: Mapping[str, Layer], images: Tensor) -> dict[str, _Use]:
     """How a forward uses its layers, in the order in which they first run; those that do not run are left out."""
     uses: dict[str, _Use] = {}
-    last: dict[int, _Use] = {}
-    alive: list[Tensor] = []  # an identity is taken again once its tensor is gone
+    outputs: list[tuple[_Use, Tensor]] = []  # held, because an identity is taken again once its tensor is gone
+    normed: set[int] = set()
 
     def ran(path: str, _: nn.Module, __: object, output: Tensor) -> None:
         use = uses.setdefault(path, _Use())
         use.calls += 1
         use.elements += output.numel() // len(images)
-        last[id(output)] = use
-        alive.append(output)
+        outputs.append((use, output))
+        reads.of[id(output)] = 0
 
     def entered(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-        if args and id(args[0]) in last:
-            last.pop(id(args[0])).normed += 1
+        normed.update(map(id, args))
 
     with ExitStack() as stack:
         for path, layer in layers.items():
@@ -244,8 +245,32 @@ def _uses(small: nn.Module, layers: Mapping[str, Layer], images: Tensor) -> dict
         for norm in small.modules():
             if isinstance(norm, _BatchNorm):
                 stack.enter_context(norm.register_forward_pre_hook(entered))
-        small(images)
+        reads = stack.enter_context(_Reads())
+        reads.note(small(images))
+    for use, output in outputs:
+        use.normed += id(output) in normed and reads.of[id(output)] == 1
     return uses
+
+
+class _Reads(TorchFunctionMode):
+    """Counts the operations that read a tensor while it is entered; asking for a size is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of: Counter[int] = Counter()
+        """By the tensor's identity."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
+            self.note((args, kwargs))
+        return result
+
+    def note(self, operands: object) -> None:
+        """One reading of each of these."""
+        self.of.update(id(leaf) for leaf in tree_leaves(operands) if isinstance(leaf, Tensor))
 
 
 @contextmanager
