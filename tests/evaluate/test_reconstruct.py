@@ -190,6 +190,25 @@ def test_means_count_unless_only_a_batch_norm_reads_them() -> None:
     assert use.normed == 0, "what the norm reads is another tensor's content by then"
 
 
+class Forgetful(nn.Module):
+    """What its batch norm has read is gone when the convolution runs, whose output takes one of their places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.conv = nn.BatchNorm2d(3), nn.Conv2d(3, 4, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for shifted in [x + shift for shift in range(64)]:
+            self.norm(shifted)
+        return self.conv(x)
+
+
+def test_a_tensor_in_the_place_of_one_that_a_batch_norm_read_is_not_taken_for_it() -> None:
+    model = Forgetful().eval()
+    (use,) = reconstruct._uses(model, reconstruct._layers(model), batches()[0]).values()
+    assert use.normed == 0
+
+
 def test_it_saves_most_of_the_accuracy() -> None:
     data, model = widthwise.load_data("digits"), widthwise.build_model("digits_net")
     fit(model, data.train, TrainConfig(epochs=5))

@@ -234,7 +234,8 @@ def _uses(small: nn.Module, layers: Mapping[str, Layer], images: Tensor) -> dict
         use.calls += 1
         use.elements += output.numel() // len(images)
         outputs.append((use, output))
-        reads.of[id(output)] = 0
+        reads.of[id(output)] = 0  # what was said of a tensor that is gone
+        normed.discard(id(output))
 
     def entered(_: nn.Module, args: tuple[Tensor, ...]) -> None:
         normed.update(map(id, args))

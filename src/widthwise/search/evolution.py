@@ -19,8 +19,8 @@ class Evolution(Breeder):
     """Mutates and crosses the best strategies, from :func:`widthwise.search.first_widths` on.
 
     The first generation are those and mutations of them: random rates far from them are poor in deep networks. Later
-    ones descend from the best ``parents`` strategies of all so far. Every child is scaled onto the
-    budget (:func:`widthwise.search.widths.project`), so none is rejected, and none is asked for twice.
+    ones descend from the best ``parents`` strategies of all so far. Every child is scaled onto the budget
+    (:func:`widthwise.search.widths.project`), so none is rejected, and none is asked for twice.
 
     Args:
         space: the allowed widths.

@@ -133,15 +133,19 @@ def fill(space: Space, limits: Limits, widths: Int64[Tensor, "groups"]) -> Int64
 
 
 def project(
-    space: Space, limits: Limits, ratios: Float[Tensor, "population groups"]
+    space: Space,
+    limits: Limits,
+    ratios: Float[Tensor, "population groups"],
+    powers: Float[Tensor, "groups"] | None = None,
 ) -> Int64[Tensor, "population groups"]:
     """Scale each row of width ratios by one factor so that it just meets the budget, then :func:`fill` it.
 
-    The shape of a strategy stays, its size is given by the budget.
+    The shape of a strategy stays, its size is given by the budget. With ``powers`` a group is scaled by the factor to
+    its power.
     """
     every, used = range(ratios.shape[1]), same_limits(limits)
     base = space.full.repeat(len(ratios), 1)
-    return fill_rows(space, used, scale_rows(space, used, ratios, base, every), every)
+    return fill_rows(space, used, scale_rows(space, used, ratios, base, every, powers), every)
 
 
 def same_limits(limits: Limits) -> Used:
@@ -155,6 +159,7 @@ def scale_rows(
     ratios: Float[Tensor, "population groups"],
     base: Int64[Tensor, "population groups"],
     free: Sequence[int],
+    powers: Float[Tensor, "groups"] | None = None,
 ) -> Int64[Tensor, "population groups"]:
     """Scale the ratios of each row by one factor so that the row just meets its limits.
 
@@ -166,21 +171,23 @@ def scale_rows(
         ratios: shares of the full widths; looked at where ``free``.
         base: the widths of the other groups, which stay.
         free: the groups that may change.
+        powers: above 0; each group is scaled by the factor to this power, by the factor itself if not given.
     """
     columns = list(free)
     if not columns:
         return base
     table, full = space.table()[columns], space.full[columns]
     wanted, rows = ratios[:, columns].double(), torch.arange(len(ratios))
+    exponents = torch.ones_like(full).double() if powers is None else powers.double()[columns]
 
     def scaled(factor: Tensor) -> Tensor:
-        near = (wanted * factor[:, None] * full).round().to(torch.int64).minimum(full).clamp(min=0)
+        near = (wanted * factor[:, None] ** exponents * full).round().to(torch.int64).minimum(full).clamp(min=0)
         widths = base.clone()
         widths[:, columns] = table.expand(len(near), -1, -1).gather(2, near[:, :, None])[:, :, 0]
         return widths
 
     low = torch.zeros(len(ratios), dtype=torch.float64)
-    high = 1 / wanted.amin(1).clamp(min=1e-3)  # every free group whole
+    high = (wanted.clamp(min=1e-3) ** (-1 / exponents)).amax(1)  # every free group whole
     for _ in range(20):
         middle = (low + high) / 2
         met = used(scaled(middle), rows) <= 1
@@ -221,8 +228,7 @@ def _wider(space: Space) -> Int64[Tensor, "groups widths"]:
 
 def uniform_widths(space: Space, limits: Limits) -> Int64[Tensor, "groups"]:
     """The same share of every group, as wide as the budget allows."""
-    ones: Float32[Tensor, "one groups"] = torch.ones(1, len(space.choices))
-    return project(space, limits, ones)[0]
+    return project(space, limits, _ones(space))[0]
 
 
 def shared_widths(space: Space, limits: Limits) -> Int64[Tensor, "groups"]:
@@ -232,13 +238,11 @@ def shared_widths(space: Space, limits: Limits) -> Int64[Tensor, "groups"]:
     to, stays nearly whole, and the channels within the blocks are as narrow as that demands. Deep networks bear this
     far better than uniform width (docs/fnnp.md), because what a stream loses every later block is without.
     """
-    exponents, full = 1 / space.graph.makers.double(), space.full.double()
-    low, high = 0.0, 1.0
-    for _ in range(30):
-        middle = (low + high) / 2
-        met = bool(limits.met(space.snap((full * middle**exponents)[None]))[0])
-        low, high = (middle, high) if met else (low, middle)
-    return fill(space, limits, space.snap((full * low**exponents)[None])[0])
+    return project(space, limits, _ones(space), 1 / space.graph.makers.double())[0]
+
+
+def _ones(space: Space) -> Float32[Tensor, "one groups"]:
+    return torch.ones(1, len(space.choices))
 
 
 def first_widths(space: Space, limits: Limits) -> list[Int64[Tensor, "groups"]]:
