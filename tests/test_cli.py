@@ -131,6 +131,8 @@ def test_trace_says_on_standard_error_what_is_wrong_with_json_too(capsys):
         (["trace", "resnet20", "--shape", "3x"], "ConfigError", "3x224x224"),
         (["trace", "torchvision:resnet18", "--shape", "5x32x32"], "UntraceableModel", "must run on the example"),
         (["evaluate", "."], "CorruptRun", "result.json"),
+        (["prune", "--device", "abacus"], "ConfigError", "torch finds here (cpu"),
+        (["compare", "--device", "abacus"], "ConfigError", "torch finds here (cpu"),
     ],
 )
 def test_known_errors_exit_with_2_and_no_traceback(arguments, kind, words, capsys, tmp_path, monkeypatch):

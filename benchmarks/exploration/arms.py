@@ -25,10 +25,11 @@ from widthwise import (
     trace,
 )
 from widthwise.data import ImageData, at_most
+from widthwise.evaluate.devices import search_device
 from widthwise.exploration import SampleLosses, batches_per_epoch
 from widthwise.exploration.evaluate import Draw
 from widthwise.methods import Exploration, Method, Task, Trainer
-from widthwise.methods.evaluators import calibration_batches, search_device
+from widthwise.methods.evaluators import calibration_batches
 from widthwise.runs import Journal, read_events
 from widthwise.search import RandomRates, SilentSearchReporter, uniform_widths
 from widthwise.train import fit

@@ -13,9 +13,9 @@ from benchmarks.experiments import Records, Value, fresh_network
 from benchmarks.joint.settings import JointSettings
 from widthwise import Budget, CostModel, Subnet, WidthSpace, accuracy, compress, load, materialize, trace
 from widthwise.data import ImageData, JoinedSplit
+from widthwise.evaluate.devices import search_device
 from widthwise.experiments.rows import seeded
 from widthwise.methods import Method, RunRecord
-from widthwise.methods.evaluators import search_device
 from widthwise.methods.initialise import fresh
 from widthwise.search import uniform_widths
 from widthwise.train import TrainConfig, fit

@@ -16,9 +16,9 @@ from benchmarks.joint.arms import Bench
 from widthwise import ChannelGraph, Subnet, materialize, trace
 from widthwise.data import at_most
 from widthwise.evaluate import kendall
+from widthwise.evaluate.devices import search_device
 from widthwise.evaluate.modes import logits_of, normalising_by_batch
 from widthwise.joint import FilterWeights, Placement, Weighted, WeightedObjective
-from widthwise.methods.evaluators import search_device
 from widthwise.train import Outcome, Step, fit
 
 __all__ = ["SCORES", "VARIANTS", "Watched", "filter_weights", "spread"]

@@ -27,10 +27,12 @@ from benchmarks.peers.ours import compressed, images_to_fit, keeps_weights, meth
 from benchmarks.peers.task import Job, Pruned, Task
 from benchmarks.peers.variants import TOOLS
 from widthwise import accuracy, load_data, materialize
-from widthwise.data import ImageData
+from widthwise.data import ImageData, at_most
+from widthwise.evaluate import reconstruct_weights
+from widthwise.evaluate.devices import search_device
 from widthwise.methods import Result
-from widthwise.methods.compress import calibrate_on, reconstruct_on
-from widthwise.methods.evaluators import search_device
+from widthwise.methods.compress import calibrate_on
+from widthwise.methods.evaluators import calibration_batches
 from widthwise.runs import read_json, write_json
 from widthwise.train import fit
 
@@ -136,7 +138,9 @@ def _before(job: Job, data: ImageData, result: Result) -> dict[str, float]:
     small = materialize(job.model, result.graph, result.subnet).to(search_device())
     left = accuracy(small, data.val)
     seed, images = job.task.seed, images_to_fit(job)
-    reconstruct_on(data.train, images, seed, job.model, small, result.graph, result.subnet)
+    if images:
+        fitted_to = calibration_batches(at_most(data.train, images, seed))
+        reconstruct_weights(job.model, small, result.graph, result.subnet, fitted_to)
     calibrate_on(data.train, seed, small)
     return {"left": left, "adapted": accuracy(small, data.val)}
 

@@ -13,7 +13,7 @@ from benchmarks.measure import count_macs
 from benchmarks.peers.settings import PeerSettings, named
 from widthwise import build_model
 from widthwise.data import ImageData, Split, at_most
-from widthwise.methods.evaluators import search_device
+from widthwise.evaluate.devices import search_device
 from widthwise.train import TrainConfig
 
 __all__ = ["Job", "Pruned", "Task", "full_network"]

@@ -15,8 +15,8 @@ from benchmarks.experiments import fresh_network
 from benchmarks.stagewise.settings import StagewiseSettings
 from widthwise import Budget, CostModel, Subnet, WidthSpace, build_model, materialize, trace
 from widthwise.data import ImageData, Split, at_most
+from widthwise.evaluate.devices import search_device
 from widthwise.methods import Stagewise, Task, Trainer
-from widthwise.methods.evaluators import search_device
 from widthwise.methods.initialise import fresh
 from widthwise.parallel import ParallelConfig
 from widthwise.runs import write_atomic

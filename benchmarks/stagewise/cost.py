@@ -29,9 +29,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from benchmarks.stagewise.lab import Lab
 from widthwise import CostModel, Subnet, WidthSpace, build_model, materialize, trace
 from widthwise.evaluate import Precision
+from widthwise.evaluate.devices import search_device
 from widthwise.evaluate.modes import autocast, evaluating, logits_of
 from widthwise.methods import Stagewise
-from widthwise.methods.evaluators import search_device
 from widthwise.stages import find_stages
 from widthwise.stages.alone import run_part
 from widthwise.subnet import SuperNet

@@ -13,7 +13,8 @@ from torch import nn
 from benchmarks.stagewise.bench import Bench
 from benchmarks.stagewise.proxies import PROXIES
 from widthwise import accuracy, adaptive_bn, materialize
-from widthwise.methods.evaluators import AdaptiveBN, calibration_batches, inherited, search_device
+from widthwise.evaluate.devices import search_device
+from widthwise.methods.evaluators import AdaptiveBN, calibration_batches, inherited
 from widthwise.supernet import Sampler, expected_accuracy
 from widthwise.train import TrainConfig, fit
 

@@ -15,9 +15,9 @@ from benchmarks.stagewise.cost import cost
 from benchmarks.stagewise.jobs import Expect, FineTune, Job, Judge, Key, Scratch, Train
 from benchmarks.stagewise.lab import Lab
 from benchmarks.stagewise.proxies import PROXIES
+from widthwise.evaluate.devices import search_device
 from widthwise.experiments.networks import different, evenly, random_networks
 from widthwise.methods import FNNP
-from widthwise.methods.evaluators import search_device
 from widthwise.methods.stagewise import stage_problem
 from widthwise.parallel import workers
 from widthwise.runs import Journal

@@ -45,6 +45,7 @@ def compare_methods(
     run: Path | None = None,
     show: Shown = "terminal",
     seed: int = 0,
+    device: str = "cpu",
 ) -> None:
     """Run several methods and baselines on one model, data, budget and schedule, over seeds, and show a table.
 
@@ -72,6 +73,7 @@ def compare_methods(
         run: the folder of the runs; runs/compare-MODEL-DATA if not given. Runs that are there are used.
         show: as a table in the terminal, or as text, csv, json, latex or markdown on standard output.
         seed: of the full model's first weights, where it is trained here.
+        device: where latency is measured (cuda, mps). Searches and trainings take the accelerator by themselves.
     """
     known: dict[str, Method] = {"fnnp": fnnp, "stagewise": stagewise, "joint": joint, "exploration": exploration}
     known |= baselines(scratch)
@@ -80,7 +82,14 @@ def compare_methods(
         raise ConfigError(f"Methods are some of {', '.join(known)}, but got {', '.join(unknown)}.")
     chosen = {name: known[name] for name in methods}
     recipe = Recipe(
-        model=model, weights=weights, data=data, data_options=data_options, budget=budget, method=fnnp, seed=seed
+        model=model,
+        weights=weights,
+        data=data,
+        data_options=data_options,
+        budget=budget,
+        method=fnnp,
+        seed=seed,
+        device=device,
     )
     network, images = recipe.subject()
     if train_first is None:

@@ -10,6 +10,7 @@ from rich.console import Console
 from widthwise.cost import Budget, CostModel
 from widthwise.data import DataConfig, load_data
 from widthwise.errors import ConfigError, CorruptRun
+from widthwise.evaluate.devices import device_named
 from widthwise.methods import FNNP, Exploration, Figures, Joint, Method, Stagewise
 from widthwise.methods.compress import measure
 from widthwise.recipes import Recipe
@@ -50,6 +51,7 @@ def prune(
     reconstruct: int = 0,
     run: Path | None = None,
     seed: int = 0,
+    device: str = "cpu",
 ) -> Path:
     """Search for a smaller network under a budget, fine-tune it and save it in a run folder.
 
@@ -76,6 +78,7 @@ def prune(
             are trained (250, say); none by default.
         run: the run folder; runs/MODEL-DATA if not given. The same command goes on where it was killed.
         seed: of the full model's first weights, where it is trained here.
+        device: where latency is measured (cuda, mps). Searches and trainings take the accelerator by themselves.
     """
     methods: dict[str, Method] = {"fnnp": fnnp, "stagewise": stagewise, "joint": joint, "exploration": exploration}
     recipe = Recipe(
@@ -91,6 +94,7 @@ def prune(
         unproved=unproved,
         reconstruct=reconstruct,
         seed=seed,
+        device=device,
     )
     if train_first is None:
         train_first = recipe.method.needs_trained and not recipe.has_weights
@@ -108,13 +112,16 @@ def default_folder(name: str) -> Path:
     return Path("runs") / name.replace("/", "_").replace(":", "_")
 
 
-def evaluate(run: Path, data: str | None = None, data_options: DataConfig | None = None) -> None:
+def evaluate(
+    run: Path, data: str | None = None, data_options: DataConfig | None = None, device: str | None = None
+) -> None:
     """Measure the small network of a finished run again.
 
     Args:
         run: the run folder.
         data: another data set than that of the run.
         data_options: how that data is split and prepared.
+        device: where latency is measured; where the run measured it by default.
     """
     paths = RunPaths(run)
     if not paths.result_path.exists():
@@ -127,8 +134,9 @@ def evaluate(run: Path, data: str | None = None, data_options: DataConfig | None
         raise ConfigError(f"{run} was not made by `widthwise prune`, so it does not say on which data; add --data.")
     source = data if data is not None else saved.data
     images = load_data(source, **asdict(data_options or (DataConfig() if saved is None else saved.data_options)))
-    small = load(run)
-    graph = trace(small, images.example())
+    home = device_named(device or ("cpu" if saved is None else saved.device))
+    small = load(run).to(home)
+    graph = trace(small, images.example().to(home))
     before = Figures.from_json(read_json(paths.result_path)["before"])
     (figures,) = measure([(small, graph.subnet())], CostModel(graph), images, before.latency_ms)
     Console().print(comparison_table({"before": before, "after": figures}))

@@ -57,7 +57,7 @@ def _save(chosen: Recipe, file: Path) -> None:
         raise ConfigError(f"A recipe is saved in a new file, but {file} exists; choose another name or move it.")
     kind = next(name for name, kind in METHODS.items() if isinstance(chosen.method, kind))
     shared = ("model", "weights", "data", "data_options", "space", "finetune")
-    more = ("pin", "unproved", "reconstruct", "seed")
+    more = ("pin", "unproved", "reconstruct", "seed", "device")
     settings = {name: _as_data(getattr(chosen, name)) for name in (*shared, *more)}
     settings |= {"method": kind, kind: _as_data(chosen.method), "train_first": chosen.train is not None}
     settings |= {name: _as_data(getattr(chosen, name)) for name in ("train", "budget") if getattr(chosen, name)}

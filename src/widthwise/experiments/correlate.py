@@ -18,6 +18,7 @@ from widthwise.cost import CostModel
 from widthwise.data import DataSource, load_data
 from widthwise.errors import ConfigError
 from widthwise.evaluate import accuracy, adaptive_bn
+from widthwise.evaluate.devices import search_device
 from widthwise.evaluate.modes import placement
 from widthwise.evaluate.ranking import Correlation, Estimate, correlation
 from widthwise.experiments.networks import different, evenly, random_networks
@@ -26,7 +27,7 @@ from widthwise.experiments.table import Table
 from widthwise.methods import Trainer
 from widthwise.methods.base import check_choices
 from widthwise.methods.compress import describe
-from widthwise.methods.evaluators import Evaluator, calibration_batches, search_device
+from widthwise.methods.evaluators import Evaluator, calibration_batches
 from widthwise.methods.initialise import fresh
 from widthwise.report.figures import scatter_figure
 from widthwise.report.render import svg_of, write_figure

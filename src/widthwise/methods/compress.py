@@ -1,7 +1,7 @@
 """``compress``: from a model, data and a budget to a smaller, trained network in a run folder."""
 
 from collections.abc import Collection, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,9 +16,10 @@ from widthwise.data import DataSource, ImageData, Split, at_most, load_data
 from widthwise.digest import digest, named
 from widthwise.errors import ConfigError, InvalidBudget, NothingToPrune
 from widthwise.evaluate import accuracy, adaptive_bn, latencies, reconstruct_weights
+from widthwise.evaluate.devices import search_device
 from widthwise.evaluate.modes import evaluating, logits_of, placement
 from widthwise.methods.base import Found, Method, Task, Trainer
-from widthwise.methods.evaluators import calibration_batches, search_device
+from widthwise.methods.evaluators import calibration_batches
 from widthwise.methods.fnnp import FNNP
 from widthwise.methods.initialise import fresh
 from widthwise.methods.latency import timed_for
@@ -33,9 +34,10 @@ from widthwise.subnet import WidthSpace, materialize
 from widthwise.subnet.resize import tensors_of
 from widthwise.tracing import Layers, trace
 from widthwise.train import TrainConfig
+from widthwise.train.placement import placed
 from widthwise.zoo import ModelSpec
 
-__all__ = ["calibrate_on", "compress", "describe", "measure", "reconstruct_on"]
+__all__ = ["calibrate_on", "compress", "describe", "measure"]
 
 LATENCY_BATCHES = (1, 64)
 """Batch sizes that latency is measured at."""
@@ -155,22 +157,17 @@ def _best_of(
         if found.retrain is not None:
             fresh(small, config.seed)
         else:
-            reconstruct_on(trainer.data.train, reconstruct, config.seed, found.parent or model, small, graph, subnet)
-            calibrate_on(trainer.data.train, config.seed, small)
+            train = trainer.data.train
+            if reconstruct:
+                fitted_to = calibration_batches(at_most(train, reconstruct, config.seed))
+                reconstruct_weights(found.parent or model, small, graph, subnet, fitted_to)
+            calibrate_on(train, config.seed, small)
         trainer.fit(f"finalist-{place}", small, config, teacher=teacher, train=found.train)
         reached = accuracy(small.to(search_device()), trainer.data.val, precision=config.precision)
         if best is None or reached > best[0]:
             best = (reached, small, subnet)
     assert best is not None
     return best[1].to(placement(model)[0]), best[2]
-
-
-def reconstruct_on(
-    train: Split, images: int, seed: int, model: nn.Module, small: nn.Module, graph: ChannelGraph, subnet: Subnet
-) -> None:
-    """Fit inherited weights to the full network's outputs on so many training images; none leave them as they are."""
-    if images:
-        reconstruct_weights(model, small, graph, subnet, calibration_batches(at_most(train, images, seed)))
 
 
 def calibrate_on(train: Split, seed: int, small: nn.Module) -> None:
@@ -183,6 +180,8 @@ def measure(
 ) -> list[Figures]:
     """The figures of each network. Looks at the test images: for final numbers only.
 
+    Latency is measured where a network lies, accuracy on the accelerator if there is one.
+
     Args:
         networks: each with what is left of the channels of the full network.
         cost: of the full network.
@@ -192,16 +191,23 @@ def measure(
     models = [model for model, _ in networks]
     sizes = sorted({*LATENCY_BATCHES, *batches})
     times = {batch: latencies(models, images.example(batch)) for batch in sizes}
-    return [
-        Figures(
-            macs=cost.macs(subnet),
-            params=cost.params(subnet),
-            val_accuracy=accuracy(model, images.val),
-            test_accuracy=accuracy(model, images.test) if images.test is not None else None,
-            latency_ms={batch: found[place] for batch, found in times.items()},
+    figures, device = list[Figures](), search_device()
+    for place, (model, subnet) in enumerate(networks):
+        home, dtype = placement(model)
+        away = nullcontext() if home.type == device.type else placed(model, device, dtype=dtype)
+        with away:
+            val = accuracy(model, images.val)
+            test = accuracy(model, images.test) if images.test is not None else None
+        figures.append(
+            Figures(
+                macs=cost.macs(subnet),
+                params=cost.params(subnet),
+                val_accuracy=val,
+                test_accuracy=test,
+                latency_ms={batch: found[place] for batch, found in times.items()},
+            )
         )
-        for place, (model, subnet) in enumerate(networks)
-    ]
+    return figures
 
 
 def _check_outputs(model: nn.Module, images: ImageData) -> None:

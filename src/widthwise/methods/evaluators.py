@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from widthwise.channels import ChannelGraph, Subnet
 from widthwise.data import Split
 from widthwise.evaluate import Precision, accuracy, adaptive_bn
+from widthwise.evaluate.devices import search_device
 from widthwise.subnet import materialize
 from widthwise.train import TrainConfig, fit
 
@@ -23,7 +24,6 @@ __all__ = [
     "ShortTraining",
     "calibration_batches",
     "inherited",
-    "search_device",
 ]
 
 EvaluatorName = Literal["global_bn", "adaptive_bn", "short_training"]
@@ -48,12 +48,6 @@ CALIBRATION_BATCH = 250
 def calibration_batches(images: Split, device: torch.device | str = "cpu") -> Iterator[Tensor]:
     """Images for batch-norm statistics, without a last batch of one: a norm over its single value has no variance."""
     return (batch for batch, _ in images.batches(CALIBRATION_BATCH, device=device) if len(batch) > 1)
-
-
-def search_device() -> torch.device:
-    """Where candidates are judged: the accelerator if there is one."""
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    return accelerator if accelerator is not None else torch.device("cpu")
 
 
 def inherited(model: nn.Module, graph: ChannelGraph) -> Build:

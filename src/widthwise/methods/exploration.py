@@ -17,6 +17,7 @@ from widthwise.channels.importance import Importance
 from widthwise.data import at_most
 from widthwise.errors import ConfigError
 from widthwise.evaluate import Precision
+from widthwise.evaluate.devices import search_device
 from widthwise.exploration import (
     ExplorationEstimation,
     ExplorationSettings,
@@ -29,7 +30,7 @@ from widthwise.exploration import (
 )
 from widthwise.exploration.search import Evaluate
 from widthwise.methods.base import Found, Task, check_choices
-from widthwise.methods.evaluators import AdaptiveBN, inherited, search_device
+from widthwise.methods.evaluators import AdaptiveBN, inherited
 from widthwise.parallel import ParallelConfig, workers
 from widthwise.search import Evolution, Trial, Widths
 

@@ -17,10 +17,10 @@ from torch import nn
 
 from widthwise.data import JoinedSplit, Split
 from widthwise.errors import ConfigError
+from widthwise.evaluate.devices import search_device
 from widthwise.joint import FilterWeights, JointSearch, Placement, Round, RoundSettings, Weighted, WeightedObjective
 from widthwise.joint.sampler import check_below_one, check_rate
 from widthwise.methods.base import Found, Task, check_choices
-from widthwise.methods.evaluators import search_device
 from widthwise.methods.initialise import fresh
 from widthwise.search import Trial, best_first
 from widthwise.subnet import materialize

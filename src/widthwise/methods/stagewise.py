@@ -26,9 +26,9 @@ from torch import Tensor
 
 from widthwise.data import at_most
 from widthwise.errors import ConfigError, NonFiniteLoss
+from widthwise.evaluate.devices import search_device
 from widthwise.evaluate.modes import placement
 from widthwise.methods.base import Found, Task, check_choices
-from widthwise.methods.evaluators import search_device
 from widthwise.methods.initialise import fresh
 from widthwise.parallel import ParallelConfig, Pool, in_order, workers
 from widthwise.search import (

@@ -8,6 +8,7 @@ from torch import nn
 
 from widthwise.cost import Budget
 from widthwise.data import DataConfig, ImageData, load_data
+from widthwise.evaluate.devices import device_named
 from widthwise.methods import Method, Result, compress
 from widthwise.subnet import WidthSpace
 from widthwise.train import TrainConfig
@@ -46,6 +47,9 @@ class Recipe:
     """See :func:`widthwise.compress`."""
     seed: int = 0
     """Of the full model's first weights."""
+    device: str = "cpu"
+    """Where the full model lies, which is where latency is measured (``cuda``); candidates are judged and networks are
+    trained on the accelerator wherever it lies."""
 
     def run(self, run: str | Path | None = None, *, progress: bool = True) -> Result:
         """Run it, or go on with it.
@@ -72,12 +76,18 @@ class Recipe:
         )
 
     def subject(self) -> tuple[nn.Module, ImageData]:
-        """The full model, with its weights or with fresh ones, and its images."""
+        """The full model, with its weights or with fresh ones, and its images.
+
+        Raises:
+            ConfigError: there is no such device here.
+        """
+        home = device_named(self.device)
         images = load_data(self.data, **asdict(self.data_options))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             shape = input_options(self.model, images.input_shape[0])
-            return build_model(self.model, num_classes=images.num_classes, weights=self.weights, **shape), images
+            model = build_model(self.model, num_classes=images.num_classes, weights=self.weights, **shape)
+        return model.to(home), images
 
     def builder(self, images: ImageData) -> ModelSpec:
         """What builds the full architecture for such images elsewhere."""
