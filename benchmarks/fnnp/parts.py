@@ -15,6 +15,7 @@ from benchmarks.fnnp.settings import FnnpSettings
 from widthwise import Budget, CostModel, Subnet, WidthSpace, accuracy, adaptive_bn, trace
 from widthwise.data import ImageData, Split, at_most
 from widthwise.errors import InfeasibleBudget
+from widthwise.evaluate.devices import search_device
 from widthwise.methods.evaluators import (
     AdaptiveBN,
     Evaluator,
@@ -22,7 +23,6 @@ from widthwise.methods.evaluators import (
     ShortTraining,
     calibration_batches,
     inherited,
-    search_device,
 )
 from widthwise.runs import Journal
 from widthwise.search import (

@@ -2,7 +2,7 @@
 
 Goes on where it was cut; what was measured before is not measured again, and a refusal counts for all seeds. The page
 ``results.md`` is written anew after every network. ``page`` only writes it, for one or several runs; ``list`` prints
-what ``--only`` takes. What is done, and what was predicted, is said in ``docs/peers.md``.
+what ``--only`` takes. What is done is said in ``docs/peers.md``, what was predicted in ``docs/predictions.md``.
 """
 
 import sys

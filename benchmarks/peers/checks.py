@@ -1,4 +1,4 @@
-"""What docs/peers.md predicts, against what was measured."""
+"""What docs/predictions.md says, as far as a program can check it, against what was measured."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

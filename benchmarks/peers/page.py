@@ -31,9 +31,9 @@ COLUMNS = (
 
 ABOUT = (
     "Widthwise's methods, the baselines and the packages that its users know, each network made in a process of its "
-    "own from the same weights and images, under the same budget, with the same fine-tuning. What is measured, how "
-    "each tool was used, and what was predicted: [peers.md](peers.md). CIFAR-10 as JPEG is a lossy copy: compare "
-    "figures with each other, not with a paper's."
+    "own from the same weights and images, under the same budget, with the same fine-tuning. What is measured and "
+    "how each tool was used: [peers.md](peers.md); what was predicted: [predictions.md](predictions.md). CIFAR-10 as "
+    "JPEG is a lossy copy: compare figures with each other, not with a paper's."
 )
 
 NOTE = (
