@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 from benchmarks.experiments import results_of
@@ -60,6 +61,17 @@ def test_the_readme_shows_the_best_of_each() -> None:
     assert shown == [
         [best(found.get(share, []), *names) for found in of for share in (0.5, 0.3)] for of, names in expected
     ]
+
+
+def test_what_reconstruction_is_worth() -> None:
+    def cells(of: Sequence[Summary]) -> list[str]:
+        """Before and after fine-tuning, without and with it."""
+        without, fitted = ({s.rows[0].variant: s for s in of}[f"widthwise/l1{end}"] for end in ("", "/reconstructed"))
+        return [f"{100 * fmean(s.values(at)):.1f} %" for at in ("adapted", "test") for s in (without, fitted)]
+
+    found = found_with("resnet20", "cpu")
+    shown = cells_of("docs/methods.md", "means of three\nseeds:")
+    assert shown == [["50 %", *cells(found[0.5])], ["30 %", *cells(found[0.3])]]
 
 
 @pytest.mark.parametrize(("model", "settings"), SHOWN)
