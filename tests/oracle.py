@@ -164,7 +164,8 @@ FLOPS = {
 def check_cost(model: nn.Module, graph: ChannelGraph, keep: Keep, inputs: Any) -> None:
     """Multiply-adds and parameters equal those that PyTorch counts on the materialised network."""
     subnet, cost = graph.subnet(keep), widthwise.CostModel(graph)
-    small = widthwise.materialize(model.eval(), graph, subnet)
+    model.eval()
+    small = widthwise.materialize(model, graph, subnet)
     with torch.no_grad(), in_parts(small), FlopCounterMode(display=False, custom_mapping=FLOPS) as counter:
         call(small, inputs)
     found = {"macs": cost.macs(subnet), "params": cost.params(subnet)}

@@ -1,6 +1,9 @@
 """The keep vector, its JSON, and importance computed by hand on a small network with a residual group."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -113,7 +116,8 @@ def test_taylor_is_the_squared_sum_of_weight_times_gradient(model: Residual, gra
 def test_widths_keep_the_most_important(model: Residual, graph: ChannelGraph) -> None:
     scores = torch.tensor([0.1, 0.9, 0.5, 0.9, 3.0, 1.0, 2.0])
     assert graph.subnet(widths={"a": 2, "inner": 1}, importance=scores).keep.tolist() == [0, 1, 0, 1, 1, 0, 0]
-    assert graph.subnet(widths=torch.tensor([1, 2]), importance=scores).keep.tolist() == [0, 1, 0, 0, 1, 0, 1]
+    for widths in (torch.tensor([1, 2]), [1, 2], (1, 2)):
+        assert graph.subnet(widths=widths, importance=scores).keep.tolist() == [0, 1, 0, 0, 1, 0, 1]
     inner = graph.prunable[1]
     assert graph.subnet(widths={inner: 2}, importance=scores).keep.tolist() == [1, 1, 1, 1, 1, 0, 1]
     top = graph.importance("l1")[:4].argmax().item()
@@ -139,8 +143,34 @@ def test_widths_that_do_not_fit(graph: ChannelGraph, widths: Any) -> None:
 def test_keep_and_widths_exclude_one_another(graph: ChannelGraph) -> None:
     with pytest.raises(SubnetMismatch, match="both"):
         graph.subnet([True] * 7, widths={"a": 1})
-    with pytest.raises(SubnetMismatch, match="score per channel"):
-        graph.subnet(widths={"a": 1}, importance=torch.ones(3))
+    for scores in (torch.ones(3), torch.full((7,), float("nan"))):
+        with pytest.raises(SubnetMismatch, match="score per channel"):
+            graph.subnet(widths={"a": 1}, importance=scores)
+
+
+def test_wrong_types_are_refused_in_words(tmp_path: Path) -> None:
+    """In a process of its own, where nothing checks types before the function does."""
+    code = """
+import sys, torch, widthwise
+from torch import nn
+model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1))
+graph = widthwise.trace(model, torch.randn(1, 3, 8, 8))
+for wrong in ({"widths": {"0": 2.7}}, {"widths": {"0": None}}, {"widths": {"0": "3"}}, {"keep": 3}, {"keep": "abc"}):
+    try:
+        graph.subnet(**wrong)
+    except widthwise.WidthwiseError as error:
+        print(error)
+try:
+    widthwise.save(sys.argv[1], model, graph, graph.subnet(), builder=lambda: model)
+except widthwise.WidthwiseError as error:
+    print(error)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert [line.split(",")[0] for line in said] == ["Widths are whole numbers"] * 3 + [
+        "`keep` is a boolean vector [channels]"
+    ] * 2 + ["A builder is saved by its name"]
+    assert not list(tmp_path.iterdir())
 
 
 def test_errors_name_the_group_and_the_reason(graph: ChannelGraph) -> None:

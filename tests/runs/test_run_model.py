@@ -83,6 +83,54 @@ def test_another_architecture_is_refused(saved):
         widthwise.load(saved[0], builder="resnet20")
 
 
+def test_the_same_layers_of_other_sizes_are_refused(tmp_path):
+    """A larger window runs as well, and norms of more channels would be cut into other groups."""
+
+    def net(channels=8, window=3):
+        return torch.nn.Sequential(
+            torch.nn.Conv2d(3, channels, window, padding=window // 2),
+            torch.nn.GroupNorm(4, channels),
+            torch.nn.Conv2d(channels, 4, 1),
+        )
+
+    model = net()
+    graph = widthwise.trace(model, torch.randn(1, 3, 8, 8))
+    subnet = graph.subnet(widths={"0": 2})  # pairs of channels
+    widthwise.save(tmp_path, widthwise.materialize(model, graph, subnet), graph, subnet)
+    for other in (lambda: net(window=5), lambda: net(channels=16)):
+        with pytest.raises(SubnetMismatch, match=r"but 0\.weight"):
+            widthwise.load(tmp_path, builder=other)
+    assert widthwise.load(tmp_path, builder=net)[1].num_groups == 2
+
+
+class Positions(torch.nn.Module):
+    """Keeps a table for the size of image that it saw last."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.out = torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 4, 1)
+
+    def forward(self, x):
+        x = self.conv(x)
+        if not hasattr(self, "table") or self.table.shape != x.shape[2:]:
+            self.register_buffer("table", torch.linspace(0, 1, x[0, 0].numel()).reshape(x.shape[2:]), persistent=False)
+        return self.out(x + self.table)
+
+
+@pytest.mark.parametrize("before", [None, 8, 12])
+def test_a_table_that_is_made_for_each_size_of_image_is_no_part_of_the_architecture(before, tmp_path):
+    model, x = Positions().eval(), torch.randn(1, 3, 8, 8)
+    if before:
+        model(torch.randn(1, 3, before, before))
+    graph = widthwise.trace(model, x)
+    model(torch.randn(1, 3, 10, 10))
+    subnet = graph.subnet(widths={"conv": 3})
+    small = widthwise.materialize(model, graph, subnet)
+    expected = small(x)
+    widthwise.save(tmp_path, small, graph, subnet)
+    assert torch.equal(widthwise.load(tmp_path, builder=Positions)(x), expected)
+
+
 def test_damaged_files_are_named(saved, tmp_path):
     folder = saved[0]
     for name in ("subnet.json", "model.safetensors"):

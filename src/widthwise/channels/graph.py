@@ -4,7 +4,7 @@ Made by :func:`widthwise.trace`; everything else (cost, importance, sub-networks
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -115,6 +115,14 @@ class ChannelGraph:
     """For each module that returned a tensor, call by call, where the channels lie in it."""
     notes: tuple[str, ...] = ()
     """What the trace could not look at, in words."""
+
+    def required_axes(self, model: nn.Module) -> Iterator[tuple[Axis, Tensor]]:
+        """The axes that a model of this graph must have, with their channels.
+
+        Buffers that have none are left out: a forward may make them anew for each size of image.
+        """
+        parameters = {name for name, _ in model.named_parameters()}
+        return ((axis, ids) for axis, ids in self.axes.items() if axis[0] in parameters or axis in self.roles)
 
     @property
     def num_channels(self) -> int:
@@ -276,14 +284,14 @@ class ChannelGraph:
         self,
         keep: Tensor | Iterable[bool] | None = None,
         *,
-        widths: Mapping[Group, int] | Mapping[str, int] | Int64[Tensor, "groups"] | None = None,
+        widths: Mapping[Group, int] | Mapping[str, int] | Sequence[int] | Int64[Tensor, "groups"] | None = None,
         importance: Importance | Tensor = "l1",
     ) -> Subnet:
         """A sub-network from a keep vector, or from widths and a ranking.
 
         Args:
             keep: bool [channels], or anything that becomes one.
-            widths: channels to keep per group (groups not named stay whole), or int64 [groups] for all of
+            widths: channels to keep per group (groups not named stay whole), or one number for each of
                 :attr:`prunable`.
             importance: a score per channel, float [channels], or the name of one (see :meth:`importance`); the
                 highest are kept.
@@ -294,21 +302,25 @@ class ChannelGraph:
         if keep is not None:
             if widths is not None:
                 raise SubnetMismatch("A sub-network is given by `keep` or by `widths`, but got both; leave one out.")
-            vector = (keep if isinstance(keep, Tensor) else torch.tensor(list(keep), device="cpu")).detach().cpu()
-            return self.check(Subnet(self._boolean(vector)))
+            return self.check(Subnet(self._boolean(keep)))
         counts = self._counts(widths if widths is not None else {})
         full = Subnet(torch.ones(self.num_channels, dtype=torch.bool, device="cpu"))
         if bool((counts == self.full_widths).all()):
             return full
-        scores = importance if isinstance(importance, Tensor) else self.importance(importance)
-        if scores.shape != (self.num_channels,):
+        scores = self.importance(importance) if isinstance(importance, str) else torch.as_tensor(importance)
+        if scores.shape != (self.num_channels,) or bool(scores.isnan().any()):
             raise SubnetMismatch(
-                f"Importance is one score per channel, [{self.num_channels}], but got {list(scores.shape)}."
+                f"Importance is one score per channel, [{self.num_channels}], each a number, but got "
+                f"{list(scores.shape)} with {int(scores.isnan().sum())} that are none (NaN)."
             )
         return self.top(scores, counts)
 
     @staticmethod
-    def _boolean(vector: Tensor) -> Bool[Tensor, "channels"]:
+    def _boolean(keep: Tensor | Iterable[bool]) -> Bool[Tensor, "channels"]:
+        try:
+            vector = (keep if isinstance(keep, Tensor) else torch.tensor(list(keep), device="cpu")).detach().cpu()
+        except (TypeError, ValueError) as error:
+            raise SubnetMismatch(f"`keep` is a boolean vector [channels], but got {keep!r} ({error}).") from error
         if vector.ndim != 1 or not bool(((vector == 0) | (vector == 1)).all()):
             raise SubnetMismatch(
                 f"`keep` is a boolean vector [channels], but got {vector.dtype} of shape {list(vector.shape)}; "
@@ -326,19 +338,22 @@ class ChannelGraph:
         return Subnet(keep)
 
     def _counts(
-        self, widths: Mapping[Group, int] | Mapping[str, int] | Int64[Tensor, "groups"]
+        self, widths: Mapping[Group, int] | Mapping[str, int] | Sequence[int] | Int64[Tensor, "groups"]
     ) -> Int64[Tensor, "groups"]:
-        if isinstance(widths, Tensor):
-            counts = widths
-            if counts.shape != self.full_widths.shape:
-                raise SubnetMismatch(
-                    f"Widths are one number per prunable group, [{len(self.prunable)}], but got {list(counts.shape)}."
-                )
-        else:
-            counts = self.full_widths.clone()
+        try:
+            counts = torch.as_tensor(list(widths.values()) if isinstance(widths, Mapping) else widths, device="cpu")
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise SubnetMismatch(f"Widths are whole numbers, but got {widths!r} ({error}).") from error
+        if len(counts) and (counts.is_floating_point() or counts.is_complex() or counts.dtype == torch.bool):
+            raise SubnetMismatch(f"Widths are whole numbers, but got {widths!r}; round them first.")
+        if isinstance(widths, Mapping):
             index = {g.name: i for i, g in enumerate(self.prunable)}
-            for group, width in widths.items():
-                counts[index[self.group(group).name]] = int(width)
+            places = torch.tensor([index[self.group(group).name] for group in widths], dtype=torch.int64, device="cpu")
+            counts = self.full_widths.index_put((places,), counts.to(torch.int64))
+        if counts.shape != self.full_widths.shape:
+            raise SubnetMismatch(
+                f"Widths are one number per prunable group, [{len(self.prunable)}], but got {list(counts.shape)}."
+            )
         for group, width in zip(self.prunable, counts.tolist(), strict=True):
             if not 1 <= width <= group.width:
                 raise SubnetMismatch(

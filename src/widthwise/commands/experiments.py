@@ -149,7 +149,8 @@ def correlate_proxies(
     folder = run or default_folder(f"correlate-{model}-{data}")
     if not recipe.has_weights if train_first is None else train_first:
         network, _ = trained_once(network, images, train, folder)
-    found = correlate(network.eval(), images, study, run=folder / "networks", space=space, say=_said)
+    network.eval()
+    found = correlate(network, images, study, run=folder / "networks", space=space, say=_said)
     _show(found.table(), show, folder / "networks" / "correlation")
 
 

@@ -161,7 +161,8 @@ def trained_once(
     trained, path = copy.deepcopy(model), folder / FULL
     with RunFolder.open(path, describe(model, images, train=train)):  # the checkpoint of another network is refused
         history = Trainer(path, images, progress).fit(FULL, trained, train)
-    return trained.eval(), sum(epoch.seconds for epoch in history.epochs)
+    trained.eval()
+    return trained, sum(epoch.seconds for epoch in history.epochs)
 
 
 def _timed_once(

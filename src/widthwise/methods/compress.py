@@ -138,7 +138,8 @@ def compress(
             networks = [(found.parent or model, graph.subnet()), (small, subnet)]
             before, after = measure(networks, cost, images, () if budget is None else (budget.latency_batch,))
         metrics = {"before": before, "after": after}
-        result = Result(small.eval(), subnet, graph, metrics, found.trials, Path(run) if run is not None else None)
+        small.eval()
+        result = Result(small, subnet, graph, metrics, found.trials, Path(run) if run is not None else None)
         write_result(result, path, cost)
         phases.finish()
     return result

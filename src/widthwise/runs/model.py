@@ -1,6 +1,7 @@
 """Saving a small network, and building it again in a fresh process: safetensors and JSON, never pickle."""
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from widthwise.channels import ChannelGraph, Subnet
-from widthwise.errors import CorruptRun, SubnetMismatch
+from widthwise.errors import ConfigError, CorruptRun, SubnetMismatch
 from widthwise.runs.atomic import read_json, write_atomic, write_json
 from widthwise.runs.folder import RunPaths
 from widthwise.subnet.resize import resized_copy, tensors_of
@@ -39,29 +40,47 @@ def save(
         builder: what builds the full architecture in another process; without one, :func:`load` asks for it.
 
     Raises:
+        ConfigError: the builder is no name of one.
         SubnetMismatch: the model is not that sub-network of that graph.
         SaveFailed: a file could not be written; what was there is intact.
     """
     paths = RunPaths(folder)
     paths.path.mkdir(parents=True, exist_ok=True)
-    tensors = {name: t.detach().cpu().contiguous() for name, t in tensors_of(model).items()}
-    _check_shapes(graph, subnet, tensors)
+    _check_shapes(graph, subnet, model)
+    passing = {name for name in _fleeting(model) if not any(axis[0] == name for axis in graph.roles)}
+    tensors = {n: t.detach().cpu().contiguous() for n, t in tensors_of(model).items() if n not in passing}
+    built: dict[str, list[int]] = defaultdict(list)
+    for (name, _), ids in graph.axes.items():
+        built[name].append(len(ids))
     spec = model_spec(builder) if isinstance(builder, str) else builder
+    if spec is not None and not isinstance(spec, ModelSpec):
+        raise ConfigError(
+            f"A builder is saved by its name, such as 'my.module:function', but got {spec!r}. Name it, or give the "
+            "function itself to load."
+        )
     facts = {
         "format": FORMAT,
         "builder": spec.to_json() if spec else None,
         "graph": graph.fingerprint,
         "subnet": subnet.to_dict(),
         "sizes": graph.sizes_of(subnet),
+        "built": {name: built[name] for name, _ in model.named_parameters()},
         "kept": {g.name: (subnet.keep[g.ids].nonzero()[:, 0]).tolist() for g in graph.prunable},
     }
     write_atomic(paths.model_path, lambda path: save_file(tensors, path))
     write_json(paths.subnet_path, facts)
 
 
-def _check_shapes(graph: ChannelGraph, subnet: Subnet, tensors: dict[str, Tensor]) -> None:
+def _fleeting(model: nn.Module) -> set[str]:
+    """Names of the buffers that belong to no state: what builds the model makes them."""
+    found = model.named_modules()
+    return {f"{path}.{name}".lstrip(".") for path, module in found for name in module._non_persistent_buffers_set}
+
+
+def _check_shapes(graph: ChannelGraph, subnet: Subnet, model: nn.Module) -> None:
     graph.check(subnet)
-    for (name, dim), ids in graph.axes.items():
+    tensors = tensors_of(model)
+    for (name, dim), ids in graph.required_axes(model):
         expected = int(subnet.kept_at(ids).sum())
         if name not in tensors or tensors[name].shape[dim] != expected:
             got = list(tensors[name].shape) if name in tensors else "nothing"
@@ -92,14 +111,24 @@ def load(folder: str | Path, *, builder: Callable[[], nn.Module] | ModelSpec | s
     full = _build(facts, builder)
     tensors = _read(paths.model_path)
     mine = tensors_of(full)
-    if mine.keys() != tensors.keys() or any(mine[n].ndim != t.ndim for n, t in tensors.items()):
-        odd = sorted(mine.keys() ^ tensors.keys())[:5]
+    tensors |= {name: mine[name] for name in (_fleeting(full) & mine.keys()) - tensors.keys()}
+    odd = sorted(mine.keys() ^ tensors.keys()) or _of_other_shapes(mine, tensors, facts.get("built", {}))
+    if odd:
         raise SubnetMismatch(
-            f"The builder must make the architecture that was compressed, but its tensors are others than those of "
-            f"{paths.model_path} ({', '.join(odd) or 'other shapes'}). Pass load(folder, builder=...) that makes it."
+            f"The builder must make the architecture that was compressed, but {', '.join(odd[:5])} are other tensors "
+            f"than those of {paths.model_path}. Pass load(folder, builder=...) that makes it."
         )
     small = resized_copy(full, {name: tensors[name] for name in mine}, facts.get("sizes", {}))
-    return small.eval()
+    small.eval()
+    return small
+
+
+def _of_other_shapes(
+    mine: Mapping[str, Tensor], saved: Mapping[str, Tensor], built: Mapping[str, list[int]]
+) -> list[str]:
+    """Names of tensors that are not as they were built then; all must have as many dimensions."""
+    shapes = {name: list(tensor.shape) for name, tensor in mine.items()}
+    return [n for n, shape in shapes.items() if len(shape) != saved[n].ndim or shape != built.get(n, shape)]
 
 
 def _build(facts: dict[str, Any], builder: Callable[[], nn.Module] | ModelSpec | str | None) -> nn.Module:

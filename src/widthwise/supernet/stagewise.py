@@ -63,7 +63,8 @@ class Teacher:
                 f"order, but the teacher has {_text(stages)} and the student {_text(student)}. Name stages that "
                 "correspond."
             )
-        self.model = model.eval().requires_grad_(False)
+        self.model = model.requires_grad_(False)
+        self.model.eval()
         self.stages = stages
         self._found = found
         self.channels = [0 if index is None else stages.stages[index].channels for index in found]

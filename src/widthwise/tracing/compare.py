@@ -157,20 +157,24 @@ def breaks(error: Exception) -> Reason:
     Raises:
         the error, if it is a mistake of ours: it must not pass for one of the model's.
     """
-    if isinstance(error, NameError | AttributeError | TypeError | AssertionError) and _raised_in(error) in _OURS:
+    if isinstance(error, _MISTAKES) and _raised_in(error) in _OURS:
         raise error
     message = (str(error) or "no message").splitlines()[0]
     return broken(f"breaks the forward when pruned ({type(error).__name__}: {message})", _module_of(error))
 
+
+_MISTAKES = (NameError, AttributeError, TypeError, AssertionError, LookupError)
+"""Errors that say of their place that it is wrong; a RuntimeError may be the model's doing."""
 
 _OURS = [Path(file).resolve().parent for file in (__file__, widthwise.channels.__file__, widthwise.subnet.__file__)]
 """Folders of the code that runs in a proof and is not the model's."""
 
 
 def _raised_in(error: Exception) -> Path | None:
-    """The folder of the code that an error comes from."""
+    """The folder of the code that an error comes from; none for an operation of the model that we only passed on."""
     frames = traceback.extract_tb(error.__traceback__)
-    return Path(frames[-1].filename).resolve().parent if frames else None
+    own = frames and frames[-1].name != "__torch_dispatch__"
+    return Path(frames[-1].filename).resolve().parent if own else None
 
 
 def _module_of(error: Exception) -> str:

@@ -30,11 +30,19 @@ def _convolve(flow: Flow, call: Call, groups: int, transposed: bool) -> Tensor:
     x, weight = call["input"], call["weight"]
     incoming = flow.axis(x, 1, SPACE)
     rows, columns = (flow.axis(weight, d) for d in (0, 1))
-    space = x.shape[2:] if transposed else call.out.shape[2:]
-    batch = [layer for layer in flow.layers(x) if varying(layer) == (0,)]  # channels that share it with the examples
-    examples = flow.axis(x, 0) if batch else empty_vector(x.shape[0])
+    pointwise = prod(weight.shape[2:]) == 1 and x.shape[2:] == call.out.shape[2:]  # each position by itself
+    passing = []
+    for layer in flow.layers(x):
+        if len(varying(layer)) == 1 and not along(layer, 1) and (pointwise or along(layer, 0)):
+            passing.append(layer)
+        elif not along(layer, 1):
+            flow.pin(layer, SPACE)
+    whole = x if transposed else call.out
+    positions = [
+        _rows(flow, x, d) if d == 0 or pointwise else empty_vector(whole.shape[d]) for d in (0, *range(2, x.ndim))
+    ]
     repeated = _repeated(weight, groups) and not rows.any() and not transposed
-    flow.count(prod(space) * prod(weight.shape[2:]), examples, incoming if repeated else rows, columns)
+    flow.count(prod(weight.shape[2:]), *positions, incoming if repeated else rows, columns)
     for layer in flow.layers(weight):
         if any(along(layer, d) for d in range(2, weight.ndim)):
             flow.windows.append(layer.reshape(-1))
@@ -44,7 +52,7 @@ def _convolve(flow: Flow, call: Call, groups: int, transposed: bool) -> Tensor:
         flow.hold(incoming, needed=False)  # of a module that is no convolution itself, and passes the number of groups
     else:
         outgoing = _grouped(flow, incoming, consumed, produced, groups, transposed)
-    flow.put(call.out, *batch, place(outgoing, call.out.ndim, 1))
+    flow.put(call.out, *passing, place(outgoing, call.out.ndim, 1))
     return outgoing
 
 
@@ -156,7 +164,7 @@ def _linear(flow: Flow, call: Call) -> None:
     flow.unite(incoming, columns)
     flow.consumers.append(columns)
     flow.producers.append(produced)
-    flow.count(prod(x.shape[:-1]), columns, produced)
+    flow.count(1, *[_rows(flow, x, d) for d in range(x.ndim - 1)], columns, produced)
     passing = [layer for layer in flow.layers(x) if not along(layer, x.ndim - 1)]
     flow.put(call.out, *passing, place(produced, call.out.ndim, call.out.ndim - 1))
     if bias is not None:

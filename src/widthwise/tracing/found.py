@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
@@ -93,6 +94,10 @@ _OWN = frozenset(vars(nn.Module()))
 """Attributes of every module."""
 
 
+_SEQUENCES = (tuple, list, torch.Size)
+"""Made anew from their numbers; others (a named tuple) may not be."""
+
+
 def attributes_of(module: nn.Module, size: int) -> list[tuple[str, int | None]]:
     """(name, index or None) of a module's attributes that are this number, or hold it in a tuple or list.
 
@@ -106,7 +111,7 @@ def attributes_of(module: nn.Module, size: int) -> list[tuple[str, int | None]]:
             continue
         if type(value) is int and value == size:
             found.append((name, None))
-        elif isinstance(value, tuple | list) and all(type(v) is int for v in value):
+        elif type(value) in _SEQUENCES and all(type(v) is int for v in value):
             found.extend((name, i) for i, v in enumerate(value) if v == size)
     return found
 

@@ -100,7 +100,8 @@ def _cloned(value: Any) -> Any:
 
 def _sample(out: Tensor, dim: int, chosen: Tensor | None) -> Tensor:
     """[positions along dim (the chosen ones), up to SAMPLES] of what a module returned."""
-    rows = out.detach().movedim(dim, 0).flatten(1)
+    rows = out.detach().movedim(dim, 0)
+    rows = rows.flatten(1) if rows.ndim > 1 else rows[:, None]
     rows = rows[:, :: max(1, rows.shape[1] // SAMPLES)]
     return rows.clone() if chosen is None else rows.index_select(0, chosen.to(rows.device))
 

@@ -258,7 +258,8 @@ def _copy(model: nn.Module, dtype: torch.dtype | None, dice: _Dice) -> nn.Module
             if isinstance(module, _NormBase) and module.running_mean is not None and module.running_var is not None:
                 module.running_mean.copy_(dice.uniform(module.running_mean.shape, -0.5))
                 module.running_var.copy_(dice.uniform(module.running_var.shape, 0.5))
-    refresh(probe.eval())
+    probe.eval()
+    refresh(probe)
     return probe
 
 

@@ -20,7 +20,15 @@ from widthwise.errors import UntraceableModel
 from widthwise.subnet.resize import tensors_of
 from widthwise.tracing.nested import tensors_in
 
-__all__ = ["check_inputs", "check_model", "check_outputs", "did_not_copy", "did_not_run", "independent_of"]
+__all__ = [
+    "check_inputs",
+    "check_made",
+    "check_model",
+    "check_outputs",
+    "did_not_copy",
+    "did_not_run",
+    "independent_of",
+]
 
 _UNWRAP = "Pass {inner}, and wrap the small network instead."
 _SHARDED = "Trace the model before it is sharded, and shard the small network."
@@ -99,10 +107,29 @@ def _check_tensor(name: str, tensor: Tensor) -> None:
             f"Parameters and buffers must be plain tensors, but {name!r} is a {kind}. Trace the model before it is "
             "sharded, quantised or faked, and do that to the small network."
         )
+    if isinstance(tensor, nn.Parameter) and tensor.layout != torch.strided:
+        raise UntraceableModel(
+            f"A parameter must be a dense tensor, but {name!r} is {str(tensor.layout).removeprefix('torch.')}. Put "
+            "its to_dense() in its place for the trace, and make that of the small network sparse again."
+        )
     if tensor.is_meta:
         raise UntraceableModel(
             f"A trace runs the model, but {name!r} is on the meta device and holds no numbers. Build the model on a "
             "real device first (model.to_empty(device='cpu'), then initialise it), or remove what offloads it."
+        )
+
+
+def check_made(model: nn.Module, ran: nn.Module) -> None:
+    """Refuse a model that has made layers while it ran: the model itself has not, and costs are counted on it.
+
+    Raises:
+        UntraceableModel: a copy that ran has more parameters.
+    """
+    made = {name for name, _ in ran.named_parameters()} - {name for name, _ in model.named_parameters()}
+    if made:
+        raise UntraceableModel(
+            f"A trace needs every layer to be there, but the first forward makes {', '.join(sorted(made)[:3])}. Run "
+            "model(*inputs) once before the trace."
         )
 
 

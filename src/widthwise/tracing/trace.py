@@ -16,7 +16,7 @@ from widthwise.tracing.flow import Flow
 from widthwise.tracing.observe import difference
 from widthwise.tracing.probe import Probe, as_example, make_probe, making_on
 from widthwise.tracing.reasons import OUTPUT, TRAINING_OUTPUT, asked
-from widthwise.tracing.refuse import check_model, independent_of
+from widthwise.tracing.refuse import check_made, check_model, independent_of
 from widthwise.tracing.rules import MODULE_RULES, RULES, unknown
 from widthwise.tracing.verify import prove
 
@@ -54,6 +54,7 @@ def trace(model: nn.Module, example_inputs: Any, *, pin: Layers = (), unproved: 
     home = torch.get_default_device()  # where the forward makes tensors; those of the trace itself are on the CPU
     with torch.inference_mode(False), torch.compiler.set_stance("force_eager"), making_on(torch.device("cpu")):
         probe = make_probe(model, as_example(example_inputs), home)
+        check_made(model, probe.model)
         with independent_of(model):
             again = probe.run()
         if difference(again, probe.outputs) > probe.tolerance:

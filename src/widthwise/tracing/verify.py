@@ -4,7 +4,9 @@ Groups are tested together; where that fails they are halved, so a model without
 and each surprise a few more. Over the rounds every group is left with a single channel once (squeezed dimensions and
 accidental broadcasting show there), loses a single one once (hard-coded sizes do), loses its front half once (cuts at
 a share of the width do), and some of its channels by chance in three ways. Neighbours lose other parts at the same time
-(what was tied to the wrong group shows).
+(what was tied to the wrong group shows). At last all have a single channel at once: a forward that asks whether two
+widths are equal, and adds a shortcut where they are, does it there; groups that are pinned for that may still be met by
+wider ones, so there is another round for each of their widths.
 """
 
 from dataclasses import dataclass, field, replace
@@ -35,11 +37,18 @@ be equally wide, and are not tied, would pass if their parts were always of one 
 ORDERS: tuple[tuple[Cut, ...], ...] = tuple(permutations(("one left", 0, "one gone", 1, "front gone", 2)))
 """The order in which a group goes through the cuts; groups near one another have different ones."""
 
-ROUNDS = 6
-"""Sub-networks that every accepted group has been part of."""
+ROUNDS = len(ORDERS[0])
+"""Sub-networks that every accepted group has been part of, before those in which all are equally wide."""
 
 COPIES = 1
 """In so many of them the small network is one of its own, as delivered."""
+
+
+def _equally_wide(group: Group, width: int) -> Tensor:
+    """bool [width of the group]: so many channels by chance, or all where there are no more."""
+    generator = torch.Generator().manual_seed(crc32(group.name.encode()))
+    chosen = torch.randperm(group.width, generator=generator)[:width]
+    return torch.zeros(group.width, dtype=torch.bool).index_fill(0, chosen, True)
 
 
 def _kept(group: Group, cut: Cut, seed: int) -> Tensor:
@@ -68,6 +77,8 @@ class _Round:
     comparison: Comparison
     seed: int
     turn: int
+    width: int = 0
+    """Of all groups, in the rounds after the turns."""
     accepted: list[Group] = field(default_factory=list, init=False)
     _place: dict[str, int] = field(init=False)
     """Where each tensor stands in the graph."""
@@ -88,7 +99,10 @@ class _Round:
         """Remove part of each of these groups, as it is its turn; keep the others."""
         keep = torch.ones(self.graph.num_channels, dtype=torch.bool)
         for group in groups:
-            keep[group.ids] = _kept(group, self.cut(group), self.seed)
+            if self.width:
+                keep[group.ids] = _equally_wide(group, self.width)
+            else:
+                keep[group.ids] = _kept(group, self.cut(group), self.seed)
         return Subnet(keep)
 
     def failure(self, groups: list[Group]) -> Reason | None:
@@ -154,10 +168,14 @@ def prove(draft: Draft, graph: ChannelGraph, probe: Probe) -> ChannelGraph:
     Where a guess is dropped another may take its place, so that all rounds are due again; a pin only takes away.
     """
     turn, seed, network = 0, 0, SuperNet(probe.model, graph)
-    while turn < ROUNDS:
+    widths = [1]
+    while turn < ROUNDS + len(widths):
         seed += 1
         comparison = Comparison(network, probe, draft.sites(), copied=turn < COPIES)
-        refused = _refused(draft, _Round(comparison, seed, turn))
+        width = 0 if turn < ROUNDS else widths[turn - ROUNDS]
+        refused = _refused(draft, _Round(comparison, seed, turn, width))
+        if width:
+            widths += dict.fromkeys(group.width for group, _ in refused if group.width not in widths)
         if not refused:
             turn += 1
             continue
