@@ -13,7 +13,10 @@ from widthwise.runs import read_events
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 
-SHOWN = [("resnet20", "cpu"), ("resnet20", "cpu_longer"), ("resnet20", "cpu_shorter"), ("resnet56", "cpu")]
+SHOWN = [
+    *(("resnet20", settings) for settings in ("cpu", "cpu_longer", "cpu_shorter")),
+    *(("resnet56", settings) for settings in ("cpu", "cpu_shorter")),
+]
 """What docs/results.md has."""
 
 MODELS = ("resnet20", "resnet56")
