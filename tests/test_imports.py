@@ -46,7 +46,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         ),
         *("parallel", "stages", "supernet", "joint", "exploration"),
     },
-    "recipes": {"errors", "subnet", "cost", "data", "zoo", "search", "train", "joint", "exploration", "methods"},
+    "recipes": {
+        *("errors", "subnet", "cost", "data", "zoo", "evaluate", "search", "train", "joint", "exploration", "methods"),
+    },
     "report": {"errors", "channels", "subnet", "cost", "runs", "evaluate", "train", "search", "methods"},
     "experiments": {
         *("errors", "channels", "subnet", "tracing", "cost", "data", "zoo", "runs", "evaluate", "train", "search"),
