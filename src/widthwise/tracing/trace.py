@@ -33,7 +33,8 @@ def trace(model: nn.Module, example_inputs: Any, *, pin: Layers = (), unproved: 
     The model's own forward runs on a private copy while channel ids flow through it (again where attention heads may
     stay whole, and in training mode where evaluation leaves weights unused); then random sub-networks are compared
     with the reference, and whatever does not hold is pinned with the reason. The model itself is not run and not
-    changed: not its mode, gradients, hooks, buffers or the state of the random numbers.
+    changed: not its mode, gradients, hooks, buffers or the state of the random numbers. Its hooks run on the copy; what
+    they keep in objects of their own is overwritten.
 
     Args:
         model: any eager module that takes tensors.
