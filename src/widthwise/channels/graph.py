@@ -116,13 +116,14 @@ class ChannelGraph:
     notes: tuple[str, ...] = ()
     """What the trace could not look at, in words."""
 
-    def required_axes(self, model: nn.Module) -> Iterator[tuple[Axis, Tensor]]:
-        """The axes that a model of this graph must have, with their channels.
+    def required_axes(self, tensors: Mapping[str, Tensor]) -> Iterator[tuple[Axis, Tensor]]:
+        """The axes that a model with these tensors must have to be one of this graph, with their channels.
 
         Buffers that have none are left out: a forward may make them anew for each size of image.
         """
-        parameters = {name for name, _ in model.named_parameters()}
-        return ((axis, ids) for axis, ids in self.axes.items() if axis[0] in parameters or axis in self.roles)
+        for axis, ids in self.axes.items():
+            if axis in self.roles or isinstance(tensors.get(axis[0]), nn.Parameter):
+                yield axis, ids
 
     @property
     def num_channels(self) -> int:
@@ -344,7 +345,7 @@ class ChannelGraph:
             counts = torch.as_tensor(list(widths.values()) if isinstance(widths, Mapping) else widths, device="cpu")
         except (TypeError, ValueError, RuntimeError) as error:
             raise SubnetMismatch(f"Widths are whole numbers, but got {widths!r} ({error}).") from error
-        if len(counts) and (counts.is_floating_point() or counts.is_complex() or counts.dtype == torch.bool):
+        if counts.numel() and (counts.is_floating_point() or counts.is_complex() or counts.dtype == torch.bool):
             raise SubnetMismatch(f"Widths are whole numbers, but got {widths!r}; round them first.")
         if isinstance(widths, Mapping):
             index = {g.name: i for i, g in enumerate(self.prunable)}

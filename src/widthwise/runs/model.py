@@ -1,6 +1,5 @@
 """Saving a small network, and building it again in a fresh process: safetensors and JSON, never pickle."""
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -44,27 +43,25 @@ def save(
         SubnetMismatch: the model is not that sub-network of that graph.
         SaveFailed: a file could not be written; what was there is intact.
     """
-    paths = RunPaths(folder)
-    paths.path.mkdir(parents=True, exist_ok=True)
-    _check_shapes(graph, subnet, model)
-    passing = {name for name in _fleeting(model) if not any(axis[0] == name for axis in graph.roles)}
-    tensors = {n: t.detach().cpu().contiguous() for n, t in tensors_of(model).items() if n not in passing}
-    built: dict[str, list[int]] = defaultdict(list)
-    for (name, _), ids in graph.axes.items():
-        built[name].append(len(ids))
     spec = model_spec(builder) if isinstance(builder, str) else builder
     if spec is not None and not isinstance(spec, ModelSpec):
         raise ConfigError(
             f"A builder is saved by its name, such as 'my.module:function', but got {spec!r}. Name it, or give the "
             "function itself to load."
         )
+    mine = tensors_of(model)
+    _check_shapes(graph, subnet, mine)
+    paths = RunPaths(folder)
+    paths.path.mkdir(parents=True, exist_ok=True)
+    passing = _fleeting(model) - {name for name, _ in graph.roles}
+    tensors = {name: t.detach().cpu().contiguous() for name, t in mine.items() if name not in passing}
     facts = {
         "format": FORMAT,
         "builder": spec.to_json() if spec else None,
         "graph": graph.fingerprint,
         "subnet": subnet.to_dict(),
         "sizes": graph.sizes_of(subnet),
-        "built": {name: built[name] for name, _ in model.named_parameters()},
+        "built": {name: list(full.shape) for name, full in graph.model.named_parameters()},
         "kept": {g.name: (subnet.keep[g.ids].nonzero()[:, 0]).tolist() for g in graph.prunable},
     }
     write_atomic(paths.model_path, lambda path: save_file(tensors, path))
@@ -73,14 +70,16 @@ def save(
 
 def _fleeting(model: nn.Module) -> set[str]:
     """Names of the buffers that belong to no state: what builds the model makes them."""
-    found = model.named_modules()
-    return {f"{path}.{name}".lstrip(".") for path, module in found for name in module._non_persistent_buffers_set}
+    return {
+        f"{path}.{name}".lstrip(".")
+        for path, module in model.named_modules()
+        for name in module._non_persistent_buffers_set
+    }
 
 
-def _check_shapes(graph: ChannelGraph, subnet: Subnet, model: nn.Module) -> None:
+def _check_shapes(graph: ChannelGraph, subnet: Subnet, tensors: Mapping[str, Tensor]) -> None:
     graph.check(subnet)
-    tensors = tensors_of(model)
-    for (name, dim), ids in graph.required_axes(model):
+    for (name, dim), ids in graph.required_axes(tensors):
         expected = int(subnet.kept_at(ids).sum())
         if name not in tensors or tensors[name].shape[dim] != expected:
             got = list(tensors[name].shape) if name in tensors else "nothing"

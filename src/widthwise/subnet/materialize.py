@@ -21,7 +21,7 @@ def checked_tensors(model: nn.Module, graph: ChannelGraph) -> dict[str, Tensor]:
         SubnetMismatch: it does not.
     """
     tensors = tensors_of(model)
-    for (name, dim), ids in graph.required_axes(model):
+    for (name, dim), ids in graph.required_axes(tensors):
         if name not in tensors or dim >= tensors[name].ndim or tensors[name].shape[dim] != len(ids):
             got = list(tensors[name].shape) if name in tensors else "no such tensor"
             raise SubnetMismatch(

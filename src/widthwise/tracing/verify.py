@@ -163,7 +163,8 @@ def _searched(draft: Draft, now: _Round, groups: list[Group]) -> list[tuple[Grou
 
 
 def prove(draft: Draft, graph: ChannelGraph, probe: Probe) -> ChannelGraph:
-    """The graph with every group pinned that does not hold, until ``ROUNDS`` random sub-networks of the rest do.
+    """The graph with every group pinned that does not hold, until ``ROUNDS`` random sub-networks of the rest do, and
+    those in which all are equally wide.
 
     Where a guess is dropped another may take its place, so that all rounds are due again; a pin only takes away.
     """
