@@ -155,21 +155,35 @@ import sys, torch, widthwise
 from torch import nn
 model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1))
 graph = widthwise.trace(model, torch.randn(1, 3, 8, 8))
-for wrong in ({"widths": {"0": 2.7}}, {"widths": {"0": None}}, {"widths": {"0": "3"}}, {"keep": 3}, {"keep": "abc"}):
+cost, whole = widthwise.CostModel(graph), graph.subnet()
+for wrong in (
+    lambda: graph.subnet(widths={"0": 2.7}),
+    lambda: graph.subnet(widths={"0": None}),
+    lambda: graph.subnet(widths={"0": "3"}),
+    lambda: graph.subnet(keep=3),
+    lambda: graph.subnet(keep="abc"),
+    lambda: widthwise.materialize(model, graph, {"0": 4}),
+    lambda: cost.macs([4]),
+    lambda: cost.measure("flops", whole),
+    lambda: cost.measure("latency", whole),
+    lambda: widthwise.gated(model, graph, [1.0] * 8),
+    lambda: widthwise.save(sys.argv[1], model, graph, whole, builder=lambda: model),
+):
     try:
-        graph.subnet(**wrong)
+        wrong()
     except widthwise.WidthwiseError as error:
         print(error)
-try:
-    widthwise.save(sys.argv[1], model, graph, graph.subnet(), builder=lambda: model)
-except widthwise.WidthwiseError as error:
-    print(error)
 """
     command = [sys.executable, "-c", code, str(tmp_path)]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
-    assert [line.split(",")[0] for line in said] == ["Widths are whole numbers"] * 3 + [
-        "`keep` is a boolean vector [channels]"
-    ] * 2 + ["A builder is saved by its name"]
+    assert [line.split(",")[0] for line in said] == [
+        *["Widths are whole numbers"] * 3,
+        *["`keep` is a boolean vector [channels]"] * 2,
+        *["A sub-network is what graph.subnet(...) makes"] * 2,
+        *["This cost model knows macs"] * 2,
+        "Gates are a tensor of one number per channel",
+        "A builder is saved by its name",
+    ]
     assert not list(tmp_path.iterdir())
 
 

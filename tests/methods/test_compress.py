@@ -65,6 +65,13 @@ def test_the_result_meets_the_budget_is_trained_and_saved(tmp_path):
         )
 
 
+def test_a_builder_of_another_network_is_refused_before_the_search(tmp_path):
+    other = widthwise.zoo.model_spec("digits_net", num_classes=12)
+    with pytest.raises(ConfigError, match="builder must make the architecture"):
+        widthwise.compress(digits_net(), "digits", budget=widthwise.Budget(macs=0.5), run=tmp_path / "r", builder=other)
+    assert not (tmp_path / "r").exists()
+
+
 def test_without_a_run_folder_nothing_is_kept_and_the_model_stays(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model = digits_net()

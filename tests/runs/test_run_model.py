@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import widthwise
-from widthwise.errors import CorruptRun, SubnetMismatch
+from widthwise.errors import ConfigError, CorruptRun, SubnetMismatch
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +101,26 @@ def test_the_same_layers_of_other_sizes_are_refused(tmp_path):
         with pytest.raises(SubnetMismatch, match=r"but 0\.weight"):
             widthwise.load(tmp_path, builder=other)
     assert widthwise.load(tmp_path, builder=net)[1].num_groups == 2
+
+
+def lazy():
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.LazyConv2d(4, 1))
+
+
+def test_a_builder_must_make_the_model_before_anything_is_saved(saved, tmp_path):
+    """As many tensors of other shapes, other tensors, and layers that wait for their first input."""
+    _, small, graph, subnet, _ = saved
+    spec = widthwise.zoo.model_spec("mobilenet_v1", num_classes=7, width=0.25)
+    with pytest.raises(ConfigError, match=r"'num_classes': 7.* has other tensors: .*model_spec\('mobilenet_v1'"):
+        widthwise.save(tmp_path, small, graph, subnet, builder=spec)
+    with pytest.raises(ConfigError, match="resnet20 with no arguments has other tensors"):
+        widthwise.save(tmp_path, small, graph, subnet, builder="resnet20")
+    model = lazy()
+    model(torch.randn(1, 3, 8, 8))
+    plain = widthwise.trace(model, torch.randn(1, 3, 8, 8))
+    with pytest.raises(ConfigError, match=r"has other tensors: 1\.weight"):
+        widthwise.save(tmp_path, model, plain, plain.subnet(), builder=f"{__name__}:lazy")
+    assert not list(tmp_path.iterdir())
 
 
 class Positions(torch.nn.Module):

@@ -204,8 +204,13 @@ class ChannelGraph:
         """The sub-network, if it belongs to this graph.
 
         Raises:
-            SubnetMismatch: wrong length, or a group of which nothing is kept.
+            SubnetMismatch: no sub-network, wrong length, or a group of which nothing is kept.
         """
+        if not isinstance(subnet, Subnet):
+            raise SubnetMismatch(
+                f"A sub-network is what graph.subnet(...) makes, from a keep vector or from widths by name, but got "
+                f"{type(subnet).__name__}. Pass graph.subnet(widths={{...}}) instead."
+            )
         if len(subnet.keep) != self.num_channels:
             raise SubnetMismatch(
                 f"A sub-network of this graph is a vector over its {self.num_channels} channels, but got one of "

@@ -12,7 +12,7 @@ from torch import Tensor
 from widthwise.channels.graph import ChannelGraph
 from widthwise.channels.subnet import Subnet
 from widthwise.cost.latency import Latency
-from widthwise.errors import SubnetMismatch
+from widthwise.errors import ConfigError, SubnetMismatch
 
 __all__ = ["CostModel"]
 
@@ -162,10 +162,20 @@ class CostModel:
         return self.measure("params", subnet)
 
     def measure(self, metric: str, subnet: Subnet | Tensor) -> int | Tensor:
-        """``macs``, ``params`` or ``latency`` by name."""
-        if isinstance(subnet, Subnet):
-            return int(self._forms[metric](self.graph.widths(subnet)[None])[0].round().item())
+        """``macs``, ``params`` or ``latency`` by name.
+
+        Raises:
+            ConfigError: none of that name, or latency without measured times.
+            SubnetMismatch: neither a sub-network of this graph nor widths of its groups.
+        """
+        if metric not in self._forms:
+            raise ConfigError(
+                f"This cost model knows {', '.join(self._forms)}, but got {metric!r}; latency is known to "
+                "CostModel(graph, latency=widthwise.measure_latency(model, graph, example))."
+            )
         groups = len(self.graph.prunable)
+        if not isinstance(subnet, Tensor):
+            return int(self._forms[metric](self.graph.widths(subnet)[None])[0].round().item())
         if subnet.ndim != 2 or subnet.shape[1] != groups:
             raise SubnetMismatch(
                 f"Widths of a population have the shape [population, {groups} groups], but got {list(subnet.shape)}."

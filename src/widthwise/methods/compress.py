@@ -27,7 +27,7 @@ from widthwise.methods.live import LiveLog
 from widthwise.methods.result import Figures, Result, read_result, write_result
 from widthwise.parallel import ParallelConfig
 from widthwise.runs import Phases, RunFolder, RunPaths, write_json
-from widthwise.runs.model import save
+from widthwise.runs.model import named_builder, save
 from widthwise.runs.phases import is_finished
 from widthwise.search import RichSearchReporter, SilentSearchReporter
 from widthwise.subnet import WidthSpace, materialize
@@ -79,7 +79,7 @@ def compress(
         finetune: how the finalists are trained.
         train: first train the full network like this, in place; for a model without trained weights.
         builder: what builds the full architecture elsewhere (``"torchvision:resnet50"``, ``"my.module:net"``), so that
-            ``widthwise.load(run)`` needs nothing else.
+            ``widthwise.load(run)`` needs nothing else; it is built once before the search, to see that it is the same.
         pin: layers to leave exactly as they are (see :func:`widthwise.trace`).
         unproved: layers to prune although the trace cannot prove them, at your own risk (see there).
         reconstruct: training images that the weights a finalist inherits are fitted to (:func:`reconstruct_weights`)
@@ -109,6 +109,7 @@ def compress(
         reasons = "; ".join(f"{g.name} {g.reason}" for g in graph.pinned[:5])
         raise NothingToPrune(f"A model needs at least one group of prunable channels, but all are pinned: {reasons}.")
     _check_outputs(model, images)
+    builder = named_builder(builder, model)
     allowed, known = space.of(graph), None if run is None else RunPaths(run).latency_path
     latency = timed_for(budget, model, graph, images, allowed, known, latency, progress)
     cost = CostModel(graph, latency=latency)

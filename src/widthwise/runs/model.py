@@ -1,6 +1,6 @@
 """Saving a small network, and building it again in a fresh process: safetensors and JSON, never pickle."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from widthwise.channels import ChannelGraph, Subnet
 from widthwise.errors import ConfigError, CorruptRun, SubnetMismatch
@@ -16,7 +17,7 @@ from widthwise.runs.folder import RunPaths
 from widthwise.subnet.resize import resized_copy, tensors_of
 from widthwise.zoo import ModelSpec, model_spec
 
-__all__ = ["load", "save"]
+__all__ = ["load", "named_builder", "save"]
 
 FORMAT = 1
 
@@ -39,16 +40,11 @@ def save(
         builder: what builds the full architecture in another process; without one, :func:`load` asks for it.
 
     Raises:
-        ConfigError: the builder is no name of one.
+        ConfigError: as :func:`named_builder`.
         SubnetMismatch: the model is not that sub-network of that graph.
         SaveFailed: a file could not be written; what was there is intact.
     """
-    spec = model_spec(builder) if isinstance(builder, str) else builder
-    if spec is not None and not isinstance(spec, ModelSpec):
-        raise ConfigError(
-            f"A builder is saved by its name, such as 'my.module:function', but got {spec!r}. Name it, or give the "
-            "function itself to load."
-        )
+    spec = named_builder(builder, graph.model)
     mine = tensors_of(model)
     _check_shapes(graph, subnet, mine)
     paths = RunPaths(folder)
@@ -61,11 +57,55 @@ def save(
         "graph": graph.fingerprint,
         "subnet": subnet.to_dict(),
         "sizes": graph.sizes_of(subnet),
-        "built": {name: list(full.shape) for name, full in graph.model.named_parameters()},
+        "built": _built(graph.model),
         "kept": {g.name: (subnet.keep[g.ids].nonzero()[:, 0]).tolist() for g in graph.prunable},
     }
     write_atomic(paths.model_path, lambda path: save_file(tensors, path))
     write_json(paths.subnet_path, facts)
+
+
+def named_builder(builder: ModelSpec | str | None, model: nn.Module) -> ModelSpec | None:
+    """The record of what builds the full model in another process, once it has been seen to build the same here.
+
+    Raises:
+        ConfigError: it is no name of a builder, or makes another architecture.
+        UnknownModel, ModelError: as :meth:`ModelSpec.build`.
+    """
+    spec = model_spec(builder) if isinstance(builder, str) else builder
+    if spec is None:
+        return None
+    if not isinstance(spec, ModelSpec):
+        raise ConfigError(
+            f"A builder is saved by its name, such as 'my.module:function', but got {spec!r}. Name it, or give the "
+            "function itself to load."
+        )
+    mine = tensors_of(model)
+    odd = _differences(_built_by(spec), mine.keys(), _built(model))
+    if odd:
+        raise ConfigError(
+            f"A builder must make the architecture of the full model, from which the small one is loaded, but "
+            f"{spec.spec} with {spec.kwargs or 'no arguments'} has other tensors: {', '.join(odd[:5])}. Pass "
+            f"builder=model_spec({spec.spec!r}, num_classes=...) with what the model was built with, or the name of a "
+            "function of your own that makes it ('my.module:function')."
+        )
+    return spec
+
+
+def _built(model: nn.Module) -> dict[str, list[int]]:
+    """Shapes of the parameters. Buffers may be tables of an image size."""
+    return {name: list(parameter.shape) for name, parameter in model.named_parameters()}
+
+
+def _built_by(builder: Callable[[], nn.Module] | ModelSpec) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        return builder.build() if isinstance(builder, ModelSpec) else builder()
+
+
+def _differences(full: nn.Module, names: Collection[str], built: Mapping[str, list[int]]) -> list[str]:
+    """Names of tensors that only one of both has, or that are not as they were built then (or not built yet)."""
+    mine = tensors_of(full)
+    odd = sorted(mine.keys() ^ set(names))
+    return odd or [n for n, t in mine.items() if is_lazy(t) or list(t.shape) != built.get(n, list(t.shape))]
 
 
 def _fleeting(model: nn.Module) -> set[str]:
@@ -111,8 +151,8 @@ def load(folder: str | Path, *, builder: Callable[[], nn.Module] | ModelSpec | s
     tensors = _read(paths.model_path)
     mine = tensors_of(full)
     tensors |= {name: mine[name] for name in (_fleeting(full) & mine.keys()) - tensors.keys()}
-    odd = sorted(mine.keys() ^ tensors.keys()) or _of_other_shapes(mine, tensors, facts.get("built", {}))
-    if odd:
+    odd = _differences(full, tensors.keys(), facts.get("built", {}))
+    if odd := odd or [name for name, tensor in mine.items() if tensor.ndim != tensors[name].ndim]:
         raise SubnetMismatch(
             f"The builder must make the architecture that was compressed, but {', '.join(odd[:5])} are other tensors "
             f"than those of {paths.model_path}. Pass load(folder, builder=...) that makes it."
@@ -120,14 +160,6 @@ def load(folder: str | Path, *, builder: Callable[[], nn.Module] | ModelSpec | s
     small = resized_copy(full, {name: tensors[name] for name in mine}, facts.get("sizes", {}))
     small.eval()
     return small
-
-
-def _of_other_shapes(
-    mine: Mapping[str, Tensor], saved: Mapping[str, Tensor], built: Mapping[str, list[int]]
-) -> list[str]:
-    """Names of tensors that are not as they were built then; all must have as many dimensions."""
-    shapes = {name: list(tensor.shape) for name, tensor in mine.items()}
-    return [n for n, shape in shapes.items() if len(shape) != saved[n].ndim or shape != built.get(n, shape)]
 
 
 def _build(facts: dict[str, Any], builder: Callable[[], nn.Module] | ModelSpec | str | None) -> nn.Module:
@@ -140,8 +172,7 @@ def _build(facts: dict[str, Any], builder: Callable[[], nn.Module] | ModelSpec |
         builder = model_spec(builder)
     if builder is None:
         builder = ModelSpec.from_json(facts["builder"])
-    with torch.random.fork_rng(devices=[]):
-        return builder.build() if isinstance(builder, ModelSpec) else builder()
+    return _built_by(builder)
 
 
 def _read(path: Path) -> dict[str, Tensor]:

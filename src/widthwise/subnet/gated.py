@@ -29,9 +29,11 @@ class gated:  # noqa: N801 - reads as the function that it is to its callers
     """
 
     def __init__(self, model: nn.Module, graph: ChannelGraph, gates: Float[Tensor, "channels"]) -> None:
-        if gates.shape != (graph.num_channels,):
+        if not isinstance(gates, Tensor) or gates.shape != (graph.num_channels,):
+            got = list(gates.shape) if isinstance(gates, Tensor) else f"a {type(gates).__name__}"
             raise SubnetMismatch(
-                f"Gates are one number per channel, [{graph.num_channels}], but got {list(gates.shape)}."
+                f"Gates are a tensor of one number per channel, [{graph.num_channels}], but got {got}; those of a "
+                "sub-network are subnet.keep.float()."
             )
         checked_tensors(model, graph)
         self._model, self._graph, self.gates = model, graph, gates
