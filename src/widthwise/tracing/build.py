@@ -38,7 +38,7 @@ _Entry = tuple[_Signature, Reason | None, list[int]]
 
 @dataclass(frozen=True)
 class _Nodes:
-    """Node numbers as arrays: which component and axis each belongs to. Index 0 is the fixed node."""
+    """Node numbers as arrays: which component and axis each belongs to (-1: of a fill). Index 0 is the fixed node."""
 
     component: NDArray[np.int64]
     axis: NDArray[np.int64]
@@ -83,7 +83,11 @@ class Draft:
         ones = np.ones(edges.shape[1], dtype=np.int8)
         matrix = coo_matrix((ones, (edges[0], edges[1])), shape=(flow.num_nodes, flow.num_nodes))
         _, labels = connected_components(matrix, directed=False)
-        axis = np.concatenate([[-1], *(np.full(n, i) for i, (_, _, n) in enumerate(flow.axes))]).astype(np.int64)
+        axis = np.full(flow.num_nodes, -1, dtype=np.int64)
+        start = 1
+        for number, (_, _, size) in enumerate(flow.axes):
+            axis[start : start + size] = number
+            start += size
         return _Nodes(labels.astype(np.int64), axis)
 
     def _find_roles(self, flow: Flow) -> dict[int, Role]:
@@ -158,8 +162,9 @@ class Draft:
 
     def _sign(self, flow: Flow, size: int) -> list[_Signature]:
         """What tells groups apart: how often a component stands on each axis, of parameters and of arithmetic."""
-        rows = [self._nodes.component[1:]]
-        columns = [self._nodes.axis[1:]]
+        of_tensors = self._nodes.axis >= 0
+        rows = [self._nodes.component[of_tensors]]
+        columns = [self._nodes.axis[of_tensors]]
         extra = len(flow.axes)
         for operation in flow.arithmetic:
             for axis in operation.axes:

@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from widthwise.channels import Reason
+from widthwise.tracing.fills import Fills
 from widthwise.tracing.found import Arithmetic, Call, Held, Made, Pin, Split, attributes_of, in_runs
 from widthwise.tracing.labels import Layers, along, as_vector, empty_vector, place, same_pattern, varying
 from widthwise.tracing.reasons import FIXED, MIXED_AXES, odd
@@ -59,6 +60,7 @@ class Flow(TorchDispatchMode):
         self._weights = WeakIdKeyDictionary()
         self._touched = WeakIdKeyDictionary()
         self._numbered = WeakIdKeyDictionary(dict.fromkeys(tensors.values(), True))
+        self.fills = Fills()
         self.axes: list[tuple[str, int, int]] = []
         """(tensor name, dimension, size) of each numbered axis; nodes are numbered in this order, from 1."""
         self.edges: list[Tensor] = []
@@ -98,7 +100,7 @@ class Flow(TorchDispatchMode):
                     first += size
             self._layers[tensor] = tuple(layers)
             self._weights[tensor] = 2 if isinstance(tensor, nn.Parameter) else 1
-        self.num_nodes = first
+        self.num_nodes = first  # and more where axes of fills are numbered
 
     @contextmanager
     def inside(self, model: nn.Module) -> Iterator[None]:
@@ -153,6 +155,7 @@ class Flow(TorchDispatchMode):
         self._apply(self._rule_of[func], call)
         self.number += 1
         self._weigh(call)
+        self.fills.see(self, call)
         return out
 
     def _weigh(self, call: Call) -> None:
@@ -243,6 +246,8 @@ class Flow(TorchDispatchMode):
         """The nodes along one axis, int64 [size]; zeros where fixed. What varies along others too is pinned."""
         dim %= tensor.ndim
         found = [layer for layer in self.layers(tensor) if along(layer, dim)]
+        if not found and tensor in self.fills and tensor.shape[dim] > 1:
+            return self.fills.number(self, tensor, dim)
         if len(found) == 1 and varying(found[0]) == (dim,):
             return as_vector(found[0], tensor.shape[dim])
         for layer in found:
@@ -288,24 +293,30 @@ class Flow(TorchDispatchMode):
         self.unite(layer.narrow(dim, 1, layer.shape[dim] - 1), first)
         return first
 
-    def hold(self, nodes: Tensor, *, needed: bool) -> bool:
+    def hold(self, nodes: Tensor, *, needed: bool, module: str | None = None) -> bool:
         """Find an attribute of the running module that holds the number of these positions, and let it follow them.
 
         Returns whether there is one. One attribute holds the size of one thing: of two that are needed the positions
         are united. Of guesses the first one counts whose positions may go, until the proof finds it wrong.
+
+        Args:
+            nodes: int64 [size].
+            needed: whether the operation is known to need the number.
+            module: path of another module than the running one.
         """
-        module = self.running
-        names = attributes_of(module, len(nodes)) if module is not None and (needed or in_runs(nodes)) else []
+        path = self.module if module is None else module
+        owner = self._modules.get(path)
+        names = attributes_of(owner, len(nodes)) if owner is not None and (needed or in_runs(nodes)) else []
         if not names:
             return False
-        taken = {n: [h for h in self.held if (h.module, h.attribute, h.index) == (self.module, *n)] for n in names}
+        taken = {n: [h for h in self.held if (h.module, h.attribute, h.index) == (path, *n)] for n in names}
         same = [n for n in names if any(torch.equal(h.nodes, nodes) for h in taken[n])]
         free = [n for n in names if not taken[n]]
         chosen = (same or free or names)[0]
         if needed and taken[chosen]:
             self.unite(taken[chosen][0].nodes, nodes)
         elif chosen not in same:
-            self.held.append(Held(self.module, *chosen, nodes, needed))
+            self.held.append(Held(path, *chosen, nodes, needed))
         return True
 
     def hold_list(self, pieces: Sequence[Tensor]) -> bool:

@@ -22,14 +22,16 @@ class Side:
 
     shape: tuple[int, ...]
     spread: tuple[bool, ...]
-    """Whether the tensor is expanded along each dimension: then it can follow what it meets."""
+    """Whether the tensor is one number along each dimension (expanded, a fill): then it can follow what it meets."""
     layers: Layers
+    maker: str | None = None
+    """Of a fill, the path of the module that made it."""
 
     def padded(self, ndim: int) -> "Side":
         """The same with dimensions of size one in front."""
         extra = ndim - len(self.shape)
         layers = tuple(layer.reshape((1,) * extra + tuple(layer.shape)) for layer in self.layers)
-        return Side((1,) * extra + self.shape, (True,) * extra + self.spread, layers)
+        return Side((1,) * extra + self.shape, (True,) * extra + self.spread, layers, self.maker)
 
     def without(self, flow: Flow, dims: Collection[int], reason: Reason) -> "Side":
         """The same where these dimensions do not meet anything; what varies along them is pinned."""
@@ -38,12 +40,14 @@ class Side:
                 flow.pin(layer, reason)
         kept = tuple(layer for layer in self.layers if not any(along(layer, d) for d in dims))
         shape = tuple(1 if d in dims else n for d, n in enumerate(self.shape))
-        return Side(shape, tuple(d in dims or s for d, s in enumerate(self.spread)), kept)
+        return Side(shape, tuple(d in dims or s for d, s in enumerate(self.spread)), kept, self.maker)
 
 
 def side(flow: Flow, tensor: Tensor) -> Side:
     """A tensor as it is."""
-    return Side(tuple(tensor.shape), tuple(stride == 0 for stride in tensor.stride()), flow.layers(tensor))
+    maker = flow.fills.maker(tensor)
+    spread = tuple(maker is not None or stride == 0 for stride in tensor.stride())
+    return Side(tuple(tensor.shape), spread, flow.layers(tensor), maker)
 
 
 def meet(flow: Flow, ndim: int, sides: Sequence[Side]) -> list[Tensor]:
@@ -58,6 +62,8 @@ def meet(flow: Flow, ndim: int, sides: Sequence[Side]) -> list[Tensor]:
             met = any(along(other, d) for other in s.layers for d in dims)
             if not met and any(s.shape[d] > 1 and not s.spread[d] for d in dims):
                 flow.pin(layer, FIXED)
+            elif not met and s.maker is not None and len(dims) == 1 and s.shape[dims[0]] > 1:
+                flow.hold(layer.reshape(-1), needed=False, module=s.maker)
     return merged
 
 

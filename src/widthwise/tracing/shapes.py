@@ -199,15 +199,26 @@ def _join(flow: Flow, parts: list[tuple[Tensor, Layers]], dim: int) -> list[Tens
     return [joined]
 
 
+def _number_fills(flow: Flow, tensors: Sequence[Tensor], dim: int) -> None:
+    """Fills vary where the others do, or along ``dim``: beside these with channels of their own, above with theirs."""
+    dims = {d for t in tensors for layer in flow.layers(t) for d in varying(layer)} or {dim}
+    for tensor in tensors:
+        if len(dims) == 1 and tensor in flow.fills:
+            flow.axis(tensor, next(iter(dims)))
+
+
 def _cat(flow: Flow, call: Call) -> None:
     tensors = [t for t in call["tensors"] if t.ndim == call.out.ndim]  # legacy: cat skips empty 1-d tensors
+    dim = call["dim"] % call.out.ndim
+    _number_fills(flow, tensors, dim)
     if any(flow.layers(t) for t in tensors):
-        dim = call["dim"] % call.out.ndim
         flow.put(call.out, *_join(flow, [(t, flow.layers(t)) for t in tensors], dim))
 
 
 def _stack(flow: Flow, call: Call) -> None:
     dim = call["dim"] % call.out.ndim
+    if any(flow.layers(t) for t in call["tensors"]):
+        _number_fills(flow, call["tensors"], dim)
     parts = [(t.detach().unsqueeze(dim), tuple(x.unsqueeze(dim) for x in flow.layers(t))) for t in call["tensors"]]
     if any(layers for _, layers in parts):
         flow.put(call.out, *_join(flow, parts, dim))
