@@ -1,7 +1,8 @@
-"""Weights that a mask or a parametrisation makes before each forward: exact, ranked by what is used, or pinned."""
+"""Weights that a mask, a parametrisation or a sum makes in each forward: exact, ranked by what is used, or pinned."""
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 
@@ -107,3 +108,54 @@ def test_the_remedy_for_spectral_norm_helps():
     with torch.no_grad():
         assert torch.allclose(model(x), before, atol=1e-6)
     assert [g.width for g in trace(model, x).prunable] == [8, 6]
+
+
+class Made(nn.Module):
+    """A convolution between two others whose weight is made of several."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 4, 1)
+        self.large, self.small = nn.Parameter(torch.randn(8, 8, 3, 3)), nn.Parameter(torch.randn(8, 8, 1, 1))
+        self.other, self.scale = nn.Parameter(torch.randn(8, 8, 3, 3)), nn.Parameter(torch.randn(8, 1, 1, 1))
+        self.up, self.down = nn.Parameter(torch.randn(8, 2)), nn.Parameter(torch.randn(2, 72))
+        self.first, self.second = nn.Parameter(torch.randn(3, 8, 3, 3)), nn.Parameter(torch.randn(5, 8, 3, 3))
+        self.register_buffer("identity", nn.init.dirac_(torch.empty(8, 8, 3, 3)))
+        self.register_buffer("chosen", torch.rand(8, 8, 3, 3) < 0.5)
+
+    def weight(self) -> Tensor:
+        weights = {
+            "padded": lambda: self.large + F.pad(self.small, [1] * 4),  # of several branches one
+            "three": lambda: self.large - (self.other + F.pad(self.small, [1] * 4)),
+            "low rank": lambda: self.large + (self.up @ self.down).view(8, -1, 3, 3),
+            "identity": lambda: self.large + self.scale * self.identity,
+            "chosen": lambda: torch.where(self.chosen, self.large, self.other),
+            "joined": lambda: torch.cat([self.first, self.second]),
+        }
+        return weights[self.kind]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight()
+        y: Tensor = self.b(F.conv2d(self.a(x).relu(), weight, padding=1).relu())
+        return y
+
+
+@pytest.mark.parametrize("kind", ["padded", "three", "identity", "chosen", "joined"])
+def test_a_channel_is_silent_in_all_weights_that_are_added_or_joined(kind):
+    model, x = Made(kind).eval(), torch.randn(2, 3, 8, 8)
+    graph = trace(model, x)
+    assert sorted(g.width for g in graph.prunable) == ([3, 5, 8] if kind == "joined" else [8, 8])
+    for seed in range(4):
+        keep = oracle.random_keep(graph, seed)
+        oracle.check_subnet(model, graph, keep, x, 1e-5)
+        oracle.check_cost(model, graph, keep, x)
+
+
+def test_a_weight_of_low_rank_is_followed_through_its_product():
+    """Its inputs are the first of the dimensions that one axis is split into; the number of filters is a constant."""
+    model, x = Made("low rank").eval(), torch.randn(2, 3, 8, 8)
+    graph = trace(model, x)
+    assert [g.name for g in graph.prunable] == ["a"]
+    for seed in range(4):
+        oracle.check_subnet(model, graph, oracle.random_keep(graph, seed), x, 1e-5)

@@ -115,3 +115,22 @@ def test_recurrent_layers_are_prunable_and_their_sizes_follow(layer, features):
     assert {g.name: g.width for g in graph.prunable} == {"a": 8, "layer": 5, "b": 4}
     for seed in range(3):
         oracle.check_subnet(model, graph, oracle.random_keep(graph, seed), x, 1e-5)
+
+
+class ByHand(nn.Module):
+    """Pixel shuffle as a view: windows lie behind the channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 24, 3), nn.Conv2d(6, 5, 3), nn.Conv2d(5, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        n, c, h, w = x.shape
+        x = x.view(n, c // 4, 2, 2, h, w).permute(0, 1, 4, 2, 5, 3).reshape(n, c // 4, 2 * h, 2 * w)
+        return self.c(self.b(x).relu())
+
+
+def test_the_first_of_several_dimensions_may_follow_the_width():
+    graph = checked(ByHand(), torch.randn(1, 3, 6, 6))
+    assert [(g.name, g.width) for g in graph.prunable] == [("a", 6), ("b", 5)]

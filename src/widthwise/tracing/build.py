@@ -103,11 +103,21 @@ class Draft:
             nodes = torch.cat(vectors).unique().numpy() if vectors else np.zeros(0, dtype=np.int64)
             nodes = nodes[nodes > 0]
             used[role] = set(np.unique(self._nodes.axis[nodes]).tolist())
+            if role == "in":
+                self._add_alike(flow, used[role])
             for axis in used[role]:
                 roles.setdefault(axis, role)
         for axis in used["in"] & used["out"]:
             self._pin_nodes(np.flatnonzero(self._nodes.axis == axis), BOTH_AXES)
         return roles
+
+    def _add_alike(self, flow: Flow, axes: set[int]) -> None:
+        """Add the axes of weights that another is added to or joined with."""
+        together = [set(np.unique(self._nodes.axis[torch.cat(n).numpy()]).tolist()) - {-1} for n in flow.alike if n]
+        size = -1
+        while size != len(axes):
+            size = len(axes)
+            axes.update(*(some for some in together if some & axes))
 
     def _pin_nodes(self, nodes: NDArray[np.int64], reason: Reason) -> None:
         for component in np.unique(self._nodes.component[nodes]).tolist():
@@ -210,14 +220,15 @@ class Draft:
         return found
 
     def guess(self, group: Group) -> str:
-        """What kind of guess a group rests on (attributes that seem to hold sizes, pieces kept whole), or nothing.
+        """What kind of guess a group rests on (attributes that seem to hold sizes, how an axis was split), or nothing.
 
         Groups of one kind mostly hold or fail together.
         """
         components = self._components_of(group)
         held = [self._kind(h) for h in self._following if self._nodes.any_in(h.nodes, components)]
-        whole = any(s.number in self._flow.whole and self._nodes.any_in(s.nodes, components) for s in self._flow.splits)
-        return " ".join(dict.fromkeys(held + ["whole"] * whole))
+        splits = [s for s in self._flow.splits if self._nodes.any_in(s.nodes, components)]
+        told = [f"split {self._flow.followers[s.number]}" for s in splits if s.number in self._flow.followers]
+        return " ".join(dict.fromkeys(held + told))
 
     def loosen(self, group: Group) -> bool:
         """Drop the guesses that attributes follow a group; returns whether there were any."""
@@ -249,16 +260,24 @@ class Draft:
     def _kind(self, held: Held) -> str:
         return f"{type(self._last.model.get_submodule(held.module)).__name__}.{held.attribute}"
 
-    def whole(self) -> set[int]:
-        """Numbers of the splits whose nodes are all pinned, though by something that whole pieces might pass."""
-        final = HOPELESS | {FIXED.what}
-        numbers = set()
+    def other_followers(self) -> dict[int, int]:
+        """What to tell the next :class:`Flow` of splits whose nodes are all pinned.
+
+        At first that attention heads stay whole, if what pins them is nothing final; where that does not help either,
+        and there are more than two dimensions, that the first one follows the width.
+        """
+        final, told = HOPELESS | {FIXED.what}, self._flow.followers
+        others: dict[int, int] = {}
         for split in self._flow.splits:
             components = np.unique(self._nodes.component[split.nodes[split.nodes > 0].numpy()]).tolist()
-            reasons = [self._reasons[c] for c in components]
-            if reasons and all(r is not None and r.what not in final for r in reasons):
-                numbers.add(split.number)
-        return numbers
+            reasons = [reason.what for c in components if (reason := self._reasons[c]) is not None]
+            if not reasons or len(reasons) < len(components):
+                continue
+            if not told and final.isdisjoint(reasons):
+                others[split.number] = -2
+            elif split.parts > 2 and told.get(split.number) != 0:
+                others[split.number] = 0
+        return others
 
     def graph(self, model: nn.Module) -> ChannelGraph:
         """The graph of what is not pinned so far."""

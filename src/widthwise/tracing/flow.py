@@ -7,7 +7,7 @@ where multiply-adds happen) and turned into a graph afterwards.
 """
 
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -38,7 +38,9 @@ class Flow(TorchDispatchMode):
         rules: rule per operation name.
         fallback: the rule for an operation that has none.
         module_rules: rule per type of module, in place of those of the operations that run inside it.
-        whole: numbers of the splits whose pieces stay whole (attention heads), instead of being equally wide.
+        followers: by the number of a split, which of its new dimensions follows the width, -2 where the pieces are
+            attention heads that stay whole (``view(b, n, heads, dim)``), 0 where windows lie behind the channels
+            (``view(b, c // 4, 2, 2, h, w)``); the last one if not given.
     """
 
     def __init__(
@@ -47,12 +49,12 @@ class Flow(TorchDispatchMode):
         rules: Mapping[str, Rule],
         fallback: Rule,
         module_rules: Mapping[type[nn.Module], Rule] | None = None,
-        whole: Collection[int] = (),
+        followers: Mapping[int, int] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.tensors = tensors
         self._module_rules = module_rules or {}
-        self.whole = whole
+        self.followers = followers or {}
         self._rules = rules
         self._fallback = fallback
         self._rule_of: dict[Any, Rule] = {}
@@ -70,6 +72,8 @@ class Flow(TorchDispatchMode):
         """Nodes of axes that an operation sums over (a weight's input axis)."""
         self.producers: list[Tensor] = []
         """Nodes of axes that an operation creates (a weight's output axis)."""
+        self.alike: list[list[Tensor]] = []
+        """Nodes of axes of weights that are added or joined: what consumes one of them consumes all."""
         self.norms: list[Tensor] = []
         """Nodes of the scale of a batch norm."""
         self.windows: list[Tensor] = []

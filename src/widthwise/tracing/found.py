@@ -64,6 +64,8 @@ class Split:
     number: int
     """How many operations ran before it."""
     nodes: Tensor
+    parts: int
+    """How many dimensions it was split into."""
 
 
 @dataclass(frozen=True)

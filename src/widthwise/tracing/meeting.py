@@ -15,6 +15,9 @@ from widthwise.tracing.reasons import FIXED
 
 __all__ = ["Side", "meet", "pointwise", "side"]
 
+_SUMS = frozenset(f"aten::{name}" for name in ("add", "sub", "rsub", "lerp", "where", "maximum", "minimum"))
+"""Operations that make of two weights one to which both contribute; one factor of a product is enough to silence it."""
+
 
 @dataclass(frozen=True)
 class Side:
@@ -69,5 +72,10 @@ def meet(flow: Flow, ndim: int, sides: Sequence[Side]) -> list[Tensor]:
 
 def pointwise(flow: Flow, call: Call) -> None:
     """Positions that meet are removed together, as broadcasting pairs them."""
+    operands = call.operands()
     for result in call.results():
-        flow.put(result, *meet(flow, result.ndim, [side(flow, t) for t in call.operands()]))
+        flow.put(result, *meet(flow, result.ndim, [side(flow, t) for t in operands]))
+    if call.name.removesuffix("_") in _SUMS and all(flow.weight(t) for t in operands):
+        for dim in range(-max(t.ndim for t in operands), 0):
+            of_numbers = [(t, x) for t in operands if t.is_floating_point() for x in flow.layers(t)]
+            flow.alike.append([x.reshape(-1) for t, x in of_numbers if varying(x) == (t.ndim + dim,)])

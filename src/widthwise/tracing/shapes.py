@@ -9,14 +9,14 @@ from torch import Tensor
 
 from widthwise.tracing.flow import Call, Flow, Rule
 from widthwise.tracing.found import Split
-from widthwise.tracing.labels import Layers, along, varying, view_layer
+from widthwise.tracing.labels import Layers, along, empty_vector, place, varying, view_layer
 from widthwise.tracing.reasons import CUT, MIXED_AXES, SPACE
 
 __all__ = ["SHAPES"]
 
 
 def _view(flow: Flow, call: Call) -> None:
-    """Reshape; the pieces of an axis that is split stay equally wide, or (attention heads) whole."""
+    """Reshape; of the dimensions that an axis is split into one follows the width."""
     source = call["self"]
     layers = []
     for layer in flow.layers(source):
@@ -33,11 +33,10 @@ def _view(flow: Flow, call: Call) -> None:
 def _pieces(flow: Flow, layer: Tensor, dims: tuple[int, ...]) -> Tensor:
     """Tie a split axis along all of its new dimensions but the one that follows the width.
 
-    That is the last (``view(b, groups, c // groups)``), or for splits that keep their pieces whole the one before
-    (``view(b, n, heads, dim)``).
+    That is the last (``view(b, groups, c // groups)``), unless the flow is told of another.
     """
-    flow.splits.append(Split(flow.number, layer.reshape(-1)))
-    free = dims[-2] if flow.number in flow.whole else dims[-1]
+    flow.splits.append(Split(flow.number, layer.reshape(-1), len(dims)))
+    free = dims[flow.followers.get(flow.number, -1)]
     for dim in dims:
         if dim != free:
             layer = flow.tie(layer, dim)
@@ -182,6 +181,9 @@ def _split(flow: Flow, call: Call) -> None:
 
 def _join(flow: Flow, parts: list[tuple[Tensor, Layers]], dim: int) -> list[Tensor]:
     """Concatenate layers along ``dim``; parts without one are fixed there."""
+    patterns = [[varying(layer) for layer in layers] for _, layers in parts]
+    if all(len(set(dims)) == len(dims) and all(len(d) == 1 for d in dims) for dims in patterns):
+        return [_join_along(flow, parts, d, dim) for d in sorted({d for dims in patterns for (d,) in dims})]
     if any(len(layers) > 1 for _, layers in parts):
         for _, layers in parts:
             for layer in layers:
@@ -197,6 +199,17 @@ def _join(flow: Flow, parts: list[tuple[Tensor, Layers]], dim: int) -> list[Tens
             flow.unite(joined, first)
             joined = first
     return [joined]
+
+
+def _join_along(flow: Flow, parts: list[tuple[Tensor, Layers]], d: int, dim: int) -> Tensor:
+    """The nodes along one dimension of parts that are concatenated along another, or the same; as a layer."""
+    found = [next((x.reshape(-1) for x in layers if along(x, d)), empty_vector(t.shape[d])) for t, layers in parts]
+    if d == dim:
+        return place(torch.cat(found), parts[0][0].ndim, d)
+    for nodes in found[1:]:  # positions beside one another must be removed together
+        flow.unite(found[0], nodes)
+    flow.alike.append(found)
+    return place(found[0], parts[0][0].ndim, d)
 
 
 def _number_fills(flow: Flow, tensors: Sequence[Tensor], dim: int) -> None:

@@ -1,6 +1,6 @@
 """``trace``: from a model and an example to a proved channel graph."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -30,8 +30,8 @@ Layers = str | type[nn.Module] | Sequence[str | type[nn.Module]]
 def trace(model: nn.Module, example_inputs: Any, *, pin: Layers = (), unproved: Layers = ()) -> ChannelGraph:
     """Number the prunable channels of a model, and prove that each group of them can be pruned.
 
-    The model's own forward runs on a private copy while channel ids flow through it (again where attention heads may
-    stay whole, and in training mode where evaluation leaves weights unused); then random sub-networks are compared
+    The model's own forward runs on a private copy while channel ids flow through it (again where an axis may be split
+    in another way, and in training mode where evaluation leaves weights unused); then random sub-networks are compared
     with the reference, and whatever does not hold is pinned with the reason. The model itself is not run and not
     changed: not its mode, gradients, hooks, buffers or the state of the random numbers. Its hooks run on the copy; what
     they keep in objects of their own is overwritten.
@@ -67,9 +67,8 @@ def trace(model: nn.Module, example_inputs: Any, *, pin: Layers = (), unproved: 
         risked = modules_named(probe.model, unproved).keys() - refused.keys()
         flow = _follow(probe, refused)
         draft = Draft(flow, risked)
-        whole = draft.whole()
-        if whole:  # attention heads, perhaps: try what can be pruned when they stay whole
-            flow = _follow(probe, refused, whole)
+        while others := draft.other_followers():
+            flow = _follow(probe, refused, {**flow.followers, **others})
             draft = Draft(flow, risked)
         if not probe.trains and not probe.training_error:
             _try_training(probe)
@@ -135,9 +134,9 @@ def _in_vain(graph: ChannelGraph, unproved: Layers) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _follow(probe: Probe, refused: Mapping[str, str], whole: Collection[int] = ()) -> Flow:
+def _follow(probe: Probe, refused: Mapping[str, str], followers: Mapping[int, int] | None = None) -> Flow:
     """One forward in evaluation mode, and one in training mode if the first left tensors unused (auxiliary heads)."""
-    flow = Flow(tensors_of(probe.model), RULES, unknown, MODULE_RULES, whole)
+    flow = Flow(tensors_of(probe.model), RULES, unknown, MODULE_RULES, followers)
     for path, pattern in refused.items():
         module = probe.model.get_submodule(path)
         for tensor in [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
