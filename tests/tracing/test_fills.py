@@ -104,12 +104,13 @@ class ConvGRU(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.hidden = 8
-        self.gates, self.new, self.state = conv(11, 16), conv(3, 8), conv(8, 8)
+        self.features, self.hidden = 8, 8  # equal by chance
+        self.stem = conv(3, 8)
+        self.gates, self.new, self.state = conv(16, 16), conv(8, 8), conv(8, 8)
         self.head = nn.Conv2d(8, 4, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = x.new_zeros(x.shape[0], self.hidden, *x.shape[2:])
+        x, h = self.stem(x).relu(), x.new_zeros(x.shape[0], self.hidden, *x.shape[2:])
         for _ in range(2):
             r, z = self.gates(torch.cat([x, h], 1)).sigmoid().chunk(2, 1)
             h = (1 - z) * (self.new(x) + r * self.state(h)).tanh() + z * h
@@ -148,7 +149,7 @@ class Recurrent(nn.Module):
         (Above, {"a": 8, "b": 8}),
         (Steps, {"a": 8}),
         (Shortcut, {"a": 8, "b": 8}),
-        (ConvGRU, {"gates": 8}),
+        (ConvGRU, {"stem": 8, "gates": 8}),
         (Recurrent, {"cell": 8, "rnn": 8, "conv": 6}),
     ],
 )

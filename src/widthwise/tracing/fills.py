@@ -89,7 +89,7 @@ class Fills:
         nodes = torch.arange(flow.num_nodes, flow.num_nodes + size)
         flow.num_nodes += size
         flow.put(tensor, *flow.layers(tensor), place(nodes, tensor.ndim, dim))
-        flow.hold(nodes, needed=False, module=self._maker[tensor])
+        flow.hold_any(nodes, self._maker[tensor])
         return nodes
 
 

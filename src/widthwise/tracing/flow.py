@@ -297,31 +297,34 @@ class Flow(TorchDispatchMode):
         self.unite(layer.narrow(dim, 1, layer.shape[dim] - 1), first)
         return first
 
-    def hold(self, nodes: Tensor, *, needed: bool, module: str | None = None) -> bool:
+    def hold(self, nodes: Tensor, *, needed: bool) -> bool:
         """Find an attribute of the running module that holds the number of these positions, and let it follow them.
 
         Returns whether there is one. One attribute holds the size of one thing: of two that are needed the positions
         are united. Of guesses the first one counts whose positions may go, until the proof finds it wrong.
-
-        Args:
-            nodes: int64 [size].
-            needed: whether the operation is known to need the number.
-            module: path of another module than the running one.
         """
-        path = self.module if module is None else module
-        owner = self._modules.get(path)
-        names = attributes_of(owner, len(nodes)) if owner is not None and (needed or in_runs(nodes)) else []
+        module = self.running
+        names = attributes_of(module, len(nodes)) if module is not None and (needed or in_runs(nodes)) else []
         if not names:
             return False
-        taken = {n: [h for h in self.held if (h.module, h.attribute, h.index) == (path, *n)] for n in names}
+        taken = {n: [h for h in self.held if (h.module, h.attribute, h.index) == (self.module, *n)] for n in names}
         same = [n for n in names if any(torch.equal(h.nodes, nodes) for h in taken[n])]
         free = [n for n in names if not taken[n]]
         chosen = (same or free or names)[0]
         if needed and taken[chosen]:
             self.unite(taken[chosen][0].nodes, nodes)
         elif chosen not in same:
-            self.held.append(Held(path, *chosen, nodes, needed))
+            self.held.append(Held(self.module, *chosen, nodes, needed))
         return True
+
+    def hold_any(self, nodes: Tensor, path: str) -> None:
+        """Guess that a module asked its attributes for the number of these positions: all that hold it follow.
+
+        Nothing says which of several equal ones was asked; the others do no harm, and the proof tells.
+        """
+        module = self._modules.get(path)
+        for name in attributes_of(module, len(nodes)) if module is not None and in_runs(nodes) else []:
+            self.held.append(Held(path, *name, nodes, False))
 
     def hold_list(self, pieces: Sequence[Tensor]) -> bool:
         """Find a list of the running module that holds the numbers of all these positions, and let it follow them."""
