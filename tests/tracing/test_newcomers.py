@@ -100,6 +100,38 @@ def test_a_width_that_only_training_knows_is_pinned() -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
+class OtherwiseInTraining(nn.Module):
+    """Dropout, and something that only training does, with all the weights of evaluation and no others."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.a, self.norm, self.b = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 6, 3)
+        self.drop, self.c = nn.Dropout2d(0.4), nn.Conv2d(6, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        x = self.norm(self.a(x)).relu()
+        if self.training and self.kind == "by place":
+            x = x * torch.arange(1.0, 9.0)[: x.shape[1], None, None]
+        y: Tensor = self.c(self.drop(self.b(x)).relu())
+        return (y, x) if self.training and self.kind == "more outputs" else y
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("nothing", None),
+        ("by place", "computes something else in training when pruned"),
+        ("more outputs", "reaches the model's output in training"),
+    ],
+)
+def test_what_only_training_does_is_proved_too(kind: str, why: str | None) -> None:
+    graph = widthwise.trace(OtherwiseInTraining(kind), IMAGE)
+    assert [group.name for group in graph.prunable] == (["b"] if why else ["a", "b"])
+    reasons = {group.name: group.reason.what for group in graph.pinned if group.reason}
+    assert why is None or reasons["a"].startswith(why)
+
+
 class ScaledByWidth(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.nn.modules.dropout import _DropoutNd
 
 from widthwise.errors import UntraceableModel
 from widthwise.subnet.resize import copy_structure, refresh, tensors_of
@@ -59,7 +60,9 @@ class Probe:
     trains: bool = False
     """Whether the example runs in training mode, where sub-networks must keep running too."""
     branches: bool = False
-    """Whether training uses weights that evaluation does not, so that every sub-network is worth a look."""
+    """Whether training uses weights or returns tensors that evaluation does not; then each sub-network runs in it."""
+    draws_numbers: bool = False
+    """Whether training mode draws random numbers beside those of dropout, so that it cannot be compared."""
     training_error: str = ""
     """Why it cannot be run."""
     coarse: Literal["", "by module", "throughout"] = ""
@@ -97,14 +100,26 @@ class Probe:
         """Write the values that a weight had at first over what it has now."""
         self.dice.fill(name, weight.data)
 
-    def run_in_training(self, model: nn.Module | None = None) -> list[Tensor]:
-        """What a forward returns in training mode; nothing where the example does not allow one."""
+    def run_in_training(self, model: nn.Module | None = None, *, calm: bool = False) -> list[Tensor]:
+        """What a forward returns in training mode; nothing where the example does not allow one.
+
+        What it keeps in buffers is as before afterwards.
+
+        Args:
+            model: the copy if not given.
+            calm: leave dropout and batch norm in evaluation mode. What the latter does with a batch of two says nothing
+                about channels (it blows up rounding), and mixes those that lie in the batch.
+        """
         model = self.model if model is None else model
         model.train()
+        for module in model.modules():
+            if calm and isinstance(module, _DropoutNd | _BatchNorm):
+                module.training = False
         try:
-            with _quiet(0), in_parts(model), making_on(self.home):
-                example = _mapped(self.example, _twice)
+            with _quiet(0), in_parts(model), making_on(self.home), _buffers_kept(model):
+                example, before = _mapped(self.example, _twice), _random_state()
                 outputs = tensors_in(model(*example.args, **example.kwargs))
+                self.draws_numbers |= calm and _random_state() != before
         except Exception as error:
             if self.trains:
                 raise
@@ -132,6 +147,24 @@ def is_number(tensor: Tensor) -> bool:
 def making_on(device: torch.device) -> AbstractContextManager[object]:
     """Where new tensors are made inside; nothing where that is so already, because it slows every operation down."""
     return nullcontext() if torch.get_default_device() == device else device
+
+
+def _random_state() -> list[bytes]:
+    """What changes when torch draws a number; how many numpy and Python draw hardly hangs on widths."""
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return [state.numpy().tobytes() for state in (torch.get_rng_state(), *devices)]
+
+
+@contextmanager
+def _buffers_kept(model: nn.Module) -> Iterator[None]:
+    """Buffers that are written to inside (statistics) have their values back after."""
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    try:
+        yield
+    finally:
+        for name, buffer in model.named_buffers():
+            if name in before and before[name].shape == buffer.shape:
+                buffer.copy_(before[name])
 
 
 @contextmanager

@@ -63,6 +63,7 @@ def trace(model: nn.Module, example_inputs: Any, *, pin: Layers = (), unproved: 
                 "A model must compute the same twice in evaluation mode, but the outputs of this one differ from run "
                 "to run for the same inputs, random seed and weights. Make its forward depend on its inputs alone."
             )
+        _try_training(probe)
         refused = modules_named(probe.model, pin)
         risked = modules_named(probe.model, unproved).keys() - refused.keys()
         flow = _follow(probe, refused)
@@ -70,20 +71,15 @@ def trace(model: nn.Module, example_inputs: Any, *, pin: Layers = (), unproved: 
         while others := draft.other_followers():
             flow = _follow(probe, refused, {**flow.followers, **others})
             draft = Draft(flow, risked)
-        if not probe.trains and not probe.training_error:
-            _try_training(probe)
         graph = prove(draft, draft.graph(model), probe)
         sites = {path: tuple(calls) for path, calls in draft.sites(every=True).items()}
         return replace(graph, sites=sites, notes=(*_notes(flow, probe), *_in_vain(graph, unproved)))
 
 
 def _try_training(probe: Probe) -> None:
-    """Find out whether the example runs in training mode, where a forward may do more; what it keeps stays the same."""
-    before = {name: buffer.clone() for name, buffer in probe.model.named_buffers()}
-    probe.run_in_training()
-    for name, buffer in probe.model.named_buffers():
-        if name in before and before[name].shape == buffer.shape:
-            buffer.copy_(before[name])
+    """Find out whether the example runs in training mode, and whether it returns something else there."""
+    outputs = probe.run_in_training()
+    probe.branches = probe.trains and [t.shape[1:] for t in outputs] != [t.shape[1:] for t in probe.outputs]
 
 
 def modules_named(model: nn.Module, layers: Layers) -> dict[str, str]:
@@ -135,7 +131,7 @@ def _in_vain(graph: ChannelGraph, unproved: Layers) -> tuple[str, ...]:
 
 
 def _follow(probe: Probe, refused: Mapping[str, str], followers: Mapping[int, int] | None = None) -> Flow:
-    """One forward in evaluation mode, and one in training mode if the first left tensors unused (auxiliary heads)."""
+    """One forward in evaluation mode, and one in training mode if that returns more or uses more (auxiliary heads)."""
     flow = Flow(tensors_of(probe.model), RULES, unknown, MODULE_RULES, followers)
     for path, pattern in refused.items():
         module = probe.model.get_submodule(path)
@@ -145,10 +141,10 @@ def _follow(probe: Probe, refused: Mapping[str, str], followers: Mapping[int, in
     with flow.inside(probe.model), flow:
         for output in probe.run():
             flow.pin_all(output, OUTPUT)
-        if flow.unused():
+        probe.branches = probe.trains and (probe.branches or flow.unused())
+        if probe.branches:
             counted, made = list(flow.arithmetic), list(flow.made)
             for output in probe.run_in_training():
                 flow.pin_all(output, TRAINING_OUTPUT)
-            probe.branches = probe.trains
             flow.arithmetic[:], flow.made[:] = counted, made
     return flow
