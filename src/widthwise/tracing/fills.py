@@ -5,18 +5,13 @@ they meet, so their positions are nobody's until then; whether the forward makes
 it does where it asks a tensor or an attribute for the width, is for the proof to find out.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from widthwise.tracing.found import Call
-from widthwise.tracing.labels import along, place
-from widthwise.tracing.reasons import CUT
-
-if TYPE_CHECKING:
-    from widthwise.tracing.flow import Flow
 
 __all__ = ["Fills"]
 
@@ -28,34 +23,32 @@ _PLACES = frozenset({"aten::select", "aten::unbind"})
 
 
 class Fills:
-    """Which tensors of a flow are fills, and what their views are views of."""
+    """Which tensors are fills, and what their views are views of."""
 
     def __init__(self) -> None:
         self._maker = WeakIdKeyDictionary()
-        """Path of the module that made each of them."""
         self._shown = WeakIdKeyDictionary()
-        """What a view is a view of, and the dimension that it lacks, if any."""
 
     def __contains__(self, tensor: Tensor) -> bool:
         return tensor in self._maker
 
-    def maker(self, tensor: Tensor) -> str | None:
-        """Path of the module that made a fill, none of another tensor."""
-        path: str | None = self._maker.get(tensor)
+    def maker(self, tensor: Tensor) -> str:
+        """Path of the module that made a fill."""
+        path: str = self._maker[tensor]
         return path
 
-    def see(self, flow: "Flow", call: Call) -> None:
-        """Look at what an operation made or wrote."""
-        operands = call.operands()
+    def see(self, call: Call, module: str) -> list[Tensor]:
+        """Look at what an operation of a module made; returns the fills that it wrote to."""
+        operands, written = call.operands(), list[Tensor]()
         for result in call.results():
             if any(result is operand for operand in operands):
-                if result in self and (len(operands) > 1 or flow.layers(result)):
-                    self._written(flow, result)
+                written += [result] if result in self else []
             elif not operands or call.name.startswith("aten::new_"):
                 if _plain(result) and ("empty" in call.name or _uniform(result)):
-                    self._maker[result] = flow.module
+                    self._maker[result] = module
             elif all(operand in self for operand in operands):
                 self._follow(call, result, operands)
+        return written
 
     def _follow(self, call: Call, result: Tensor, operands: list[Tensor]) -> None:
         """What is made of fills alone is one if it shows one of them, or is one number too."""
@@ -66,31 +59,16 @@ class Fills:
         if shown is not None and call.name in _PARTS | _PLACES:
             self._shown[result] = shown, call["dim"] % shown.ndim if call.name in _PLACES else None
 
-    def _written(self, flow: "Flow", tensor: Tensor) -> None:
-        """What is written into a view is in what it shows, and neither is one number any more."""
-        del self._maker[tensor]
-        if tensor not in self._shown:
-            return
-        shown, dim = self._shown[tensor]
-        merged = list(flow.layers(shown))
-        for layer in flow.layers(tensor):
-            layer = layer if dim is None else layer.unsqueeze(dim)
-            if any(along(layer, d) and layer.shape[d] != n for d, n in enumerate(shown.shape)):
-                flow.pin(layer, CUT)
-            else:
-                merged = flow.meet(merged, layer)
-        flow.put(shown, *merged)
-        if shown in self:
-            self._written(flow, shown)
+    def open(self, tensor: Tensor) -> Iterator[tuple[Tensor, int | None]]:
+        """Forget a fill that holds something now, and each that it shows a part of, from the inside to the outside.
 
-    def number(self, flow: "Flow", tensor: Tensor, dim: int) -> Tensor:
-        """New nodes along one axis of a fill, int64 [size], because something else than a meeting reads it."""
-        size = tensor.shape[dim]
-        nodes = torch.arange(flow.num_nodes, flow.num_nodes + size)
-        flow.num_nodes += size
-        flow.put(tensor, *flow.layers(tensor), place(nodes, tensor.ndim, dim))
-        flow.hold_any(nodes, self._maker[tensor])
-        return nodes
+        Yields the latter, with the dimension that the view of it lacks, if any.
+        """
+        del self._maker[tensor]
+        while tensor in self._shown:
+            tensor, dim = self._shown[tensor]
+            self._maker.pop(tensor, None)
+            yield tensor, dim
 
 
 def _plain(tensor: Tensor) -> bool:

@@ -23,7 +23,7 @@ from widthwise.channels import Reason
 from widthwise.tracing.fills import Fills
 from widthwise.tracing.found import Arithmetic, Call, Held, Made, Pin, Split, attributes_of, in_runs
 from widthwise.tracing.labels import Layers, along, as_vector, empty_vector, place, same_pattern, varying
-from widthwise.tracing.reasons import FIXED, MIXED_AXES, odd
+from widthwise.tracing.reasons import CUT, FIXED, MIXED_AXES, odd
 
 __all__ = ["Call", "Flow", "Rule"]
 
@@ -159,7 +159,7 @@ class Flow(TorchDispatchMode):
         self._apply(self._rule_of[func], call)
         self.number += 1
         self._weigh(call)
-        self.fills.see(self, call)
+        self._follow_fills(call)
         return out
 
     def _weigh(self, call: Call) -> None:
@@ -251,12 +251,36 @@ class Flow(TorchDispatchMode):
         dim %= tensor.ndim
         found = [layer for layer in self.layers(tensor) if along(layer, dim)]
         if not found and tensor in self.fills and tensor.shape[dim] > 1:
-            return self.fills.number(self, tensor, dim)
+            return self._number_fill(tensor, dim)
         if len(found) == 1 and varying(found[0]) == (dim,):
             return as_vector(found[0], tensor.shape[dim])
         for layer in found:
             self.pin(layer, why)
         return empty_vector(tensor.shape[dim])
+
+    def _number_fill(self, tensor: Tensor, dim: int) -> Tensor:
+        """New nodes along one axis of a fill, int64 [size], because something else than a meeting reads it."""
+        nodes = torch.arange(self.num_nodes, self.num_nodes + tensor.shape[dim])
+        self.num_nodes += len(nodes)
+        self.put(tensor, *self.layers(tensor), place(nodes, tensor.ndim, dim))
+        self.hold_any(nodes, self.fills.maker(tensor))
+        return nodes
+
+    def _follow_fills(self, call: Call) -> None:
+        """Note fills. What is written into a view is in what it shows, and none of them is one number any more."""
+        for tensor in self.fills.see(call, self.module):
+            if len(call.operands()) == 1 and not self.layers(tensor):
+                continue  # another number
+            for shown, dim in self.fills.open(tensor):
+                merged = list(self.layers(shown))
+                for layer in self.layers(tensor):
+                    layer = layer if dim is None else layer.unsqueeze(dim)
+                    if any(along(layer, d) and layer.shape[d] != n for d, n in enumerate(shown.shape)):
+                        self.pin(layer, CUT)
+                    else:
+                        merged = self.meet(merged, layer)
+                self.put(shown, *merged)
+                tensor = shown
 
     def pin(self, nodes: Tensor, reason: Reason) -> None:
         """Forbid the removal of these nodes."""

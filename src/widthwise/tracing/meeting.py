@@ -48,7 +48,7 @@ class Side:
 
 def side(flow: Flow, tensor: Tensor) -> Side:
     """A tensor as it is."""
-    maker = flow.fills.maker(tensor)
+    maker = flow.fills.maker(tensor) if tensor in flow.fills else None
     spread = tuple(maker is not None or stride == 0 for stride in tensor.stride())
     return Side(tuple(tensor.shape), spread, flow.layers(tensor), maker)
 
