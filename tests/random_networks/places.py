@@ -151,10 +151,54 @@ def _deformed(site: Site, a: int, b: int) -> Step:
     return Step(run, conv=conv, offset=offset, mask=nn.Conv2d(c, 9 * parts, 3, padding=1))
 
 
+def _from_nothing(site: Site, a: int, b: int) -> Step:
+    """Zeros, constants and empty memory of the forward, met, joined or written to; a state that starts as zeros."""
+    c, out = site.channels, 3 + b % 4
+
+    def columns(s: Step, x: Tensor, e: list[Tensor]) -> Tensor:
+        both = x.new_empty(*x.shape[:3], 2 * x.shape[3])
+        both[..., 0::2], both[..., 1::2] = x, -x
+        return both
+
+    def halves(s: Step, x: Tensor, e: list[Tensor]) -> Tensor:
+        both = torch.empty(x.shape[0], x.shape[1], 2 * x.shape[2], x.shape[3])
+        first, second = both.chunk(2, 2)
+        first.copy_(x)
+        second.copy_(x.flip(2))
+        return both
+
+    def planes(s: Step, x: Tensor, e: list[Tensor]) -> Tensor:
+        both = torch.zeros(2, *x.shape)
+        both[0] = x
+        both[1, :, :, :1] += x[:, :, :1]
+        return both.sum(0)
+
+    def state(s: Step, x: Tensor, e: list[Tensor]) -> Tensor:
+        h = torch.zeros(x.shape[0], s.hidden, *x.shape[2:])
+        for _ in range(2):
+            h = torch.tanh(s.enter(torch.cat([x, h], 1)) + s.stay(h))
+        return h
+
+    kinds: tuple[Run, ...] = (
+        lambda s, x, e: F.pad(x, (1, 1, 1, 1), mode="circular"),
+        lambda s, x, e: torch.full((x.shape[1],), 0.5).view(1, -1, 1, 1).expand_as(x) * x + torch.zeros(x.shape),
+        columns,
+        halves,
+        planes,
+        lambda s, x, e: torch.cat([x.new_zeros(*x.shape[:2], 1, x.shape[3]), x], 2),
+        lambda s, x, e: torch.cat([torch.ones(x.shape[0], 2, *x.shape[2:]), x], 1),
+        lambda s, x, e: torch.stack([x, torch.zeros(x.shape)], 1).sum(1),
+        state,
+    )
+    parts = {"enter": nn.Conv2d(c + out, out, 1), "stay": nn.Conv2d(out, out, 1)} if pick(kinds, a) is state else {}
+    return Step(pick(kinds, a), hidden=out, **parts)
+
+
 PLACES: dict[str, Maker] = {
     "gathered": _gathered,
     "scattered": _scattered,
     "assigned": _assigned,
     "regions": _regions,
     "deformed": _deformed,
+    "from_nothing": _from_nothing,
 }

@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from random_networks.step import Maker, Run, Site, Step, divisor, free, maps, pick, tokens
 
@@ -199,14 +200,19 @@ def _mixer(site: Site, a: int, b: int) -> Step:
 
 
 def _recurrent(site: Site, a: int, b: int) -> Step:
-    """Recurrent layers along rows (Sequencer), or over all of a map; a linear layer makes channels of their states."""
+    """Recurrent layers along rows (Sequencer), or over a whole map, packed or not; a linear layer reads the states."""
     c, hidden = site.channels, 3
     both = b % 2 == 1
     kind = pick((nn.GRU, nn.LSTM, nn.RNN), a)
 
     def run(s: Step, x: Tensor, e: list[Tensor]) -> Tensor:
         rows = x.permute(0, 2, 3, 1)
-        y, _ = s.rnn(rows.reshape(-1, rows.shape[2], rows.shape[3]) if b % 3 else rows.flatten(1, 2))
+        sequences = rows.reshape(-1, rows.shape[2], rows.shape[3]) if b % 3 else rows.flatten(1, 2)
+        if a % 4 == 3:
+            packed = pack_padded_sequence(sequences, [sequences.shape[1]] * len(sequences), batch_first=True)
+            y, _ = pad_packed_sequence(s.rnn(packed)[0], batch_first=True)
+        else:
+            y, _ = s.rnn(sequences)
         return s.out(y).view(*rows.shape[:3], -1).permute(0, 3, 1, 2)
 
     layer = kind(c, hidden, batch_first=True, bidirectional=both, num_layers=1 + (b % 4 == 2))

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import oracle
 from widthwise import ChannelGraph, trace
@@ -115,6 +116,29 @@ def test_recurrent_layers_are_prunable_and_their_sizes_follow(layer, features):
     assert {g.name: g.width for g in graph.prunable} == {"a": 8, "layer": 5, "b": 4}
     for seed in range(3):
         oracle.check_subnet(model, graph, oracle.random_keep(graph, seed), x, 1e-5)
+
+
+class Packed(nn.Module):
+    """Sequences of several lengths through two recurrent layers, as for text or speech."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.rnn = nn.Conv1d(3, 8, 3, padding=1), nn.LSTM(8, 5, batch_first=True, bidirectional=True)
+        self.more, self.b = nn.GRU(10, 6, batch_first=True), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        x = self.a(x).relu().transpose(1, 2)
+        packed, _ = self.more(self.rnn(pack_padded_sequence(x, lengths, batch_first=True))[0])
+        return self.b(pad_packed_sequence(packed, batch_first=True)[0]).mean(1)
+
+
+def test_packed_sequences_through_recurrent_layers():
+    inputs = (torch.randn(3, 3, 9), torch.tensor([9, 7, 4]))
+    model = Packed().eval()
+    graph = trace(model, inputs)
+    assert {g.name: g.width for g in graph.prunable} == {"a": 8, "rnn": 5, "more": 6}
+    for seed in range(3):
+        oracle.check_subnet(model, graph, oracle.random_keep(graph, seed), inputs, 1e-5)
 
 
 class ByHand(nn.Module):

@@ -1,4 +1,4 @@
-"""Rules of the operations over space: pooling, resizing, padding, windows, sampling, pixel shuffle.
+"""Rules of the operations over space or time: pooling, resizing, padding, windows, sampling, packing, pixel shuffle.
 
 Channels pass; what varies along the dimensions that an operation works on is pinned.
 """
@@ -35,6 +35,11 @@ def _pool(flow: Flow, call: Call) -> None:
     kept = _clear_of(flow, source, range(source.ndim - space, source.ndim))
     for result in call.results():
         flow.put(result, *kept)
+
+
+def _pack(flow: Flow, call: Call) -> None:
+    """Sequences of several lengths: batch and time become one dimension."""
+    flow.put(call.results()[0], *(layer.squeeze(0) for layer in _clear_of(flow, call["input"], (0, 1))))
 
 
 def _unpool(flow: Flow, call: Call) -> None:
@@ -122,6 +127,7 @@ SPATIAL: dict[str, Rule] = {
             (_pool, _RESIZED),
             (_pool, ("reflection_pad1d", "reflection_pad2d", "reflection_pad3d")),
             (_pool, ("replication_pad1d", "replication_pad2d", "replication_pad3d")),
+            (_pack, ("_pack_padded_sequence",)),
             (_unpool, ("max_unpool2d", "max_unpool3d")),
             (_rotate, ("rot90",)),
             (_triangle, ("tril", "triu")),
