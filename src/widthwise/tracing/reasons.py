@@ -47,7 +47,10 @@ _RULE = (
 )
 
 OUTPUT = Reason("reaches the model's output")
-TRAINING_OUTPUT = Reason("reaches the model's output in training")
+TRAINING_OUTPUT = Reason(
+    "reaches the model's output in training",
+    "Nothing, where a loss needs it as wide as it is. Elsewhere, let the forward not return it.",
+)
 INPUT = Reason("is made by no layer of the model (an input, a constant or a free parameter)")
 UNUSED = Reason("is not used in the forward pass", "Remove the layer, or trace with an example that uses it.")
 SINGLE = Reason("has one channel only")

@@ -31,10 +31,10 @@ def trace(model: nn.Module, example_inputs: Any, *, pin: Layers = (), unproved: 
     """Number the prunable channels of a model, and prove that each group of them can be pruned.
 
     The model's own forward runs on a private copy while channel ids flow through it (again where an axis may be split
-    in another way, and in training mode where evaluation leaves weights unused); then random sub-networks are compared
-    with the reference, and whatever does not hold is pinned with the reason. The model itself is not run and not
-    changed: not its mode, gradients, hooks, buffers or the state of the random numbers. Its hooks run on the copy; what
-    they keep in objects of their own is overwritten.
+    in another way, and in training mode where that uses or returns more); then random sub-networks are compared with
+    the reference, in evaluation and, where it draws no random numbers, in training mode, and whatever does not hold is
+    pinned with the reason. The model itself is not run and not changed: not its mode, gradients, hooks, buffers or the
+    state of the random numbers. Its hooks run on the copy; what they keep in objects of their own is overwritten.
 
     Args:
         model: any eager module that takes tensors.
