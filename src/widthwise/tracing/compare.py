@@ -19,7 +19,7 @@ from widthwise.channels import Axis, ChannelGraph, Reason, Site, Subnet
 from widthwise.subnet.resize import resized_copy, tensors_of
 from widthwise.subnet.shared import SharedSubnet, SuperNet
 from widthwise.tracing.observe import difference, observe, worst_difference
-from widthwise.tracing.probe import DOUBLE, Probe
+from widthwise.tracing.probe import DOUBLE, Probe, is_number
 from widthwise.tracing.reasons import broken
 
 __all__ = ["Comparison", "breaks"]
@@ -112,7 +112,8 @@ class Comparison:
         if not found or self.probe.draws_numbers:
             return 0.0
         with _silenced(self.probe, self.network.graph, part.kept):
-            return difference(found, self.probe.run_in_training(calm=True))
+            expected = self.probe.run_in_training(calm=True)
+        return difference(*([t for t in outputs if is_number(t)] for outputs in (found, expected)))
 
     def _difference(self, subnet: Subnet) -> float:
         """How far the small network is from the reference, relative to what is compared.
