@@ -1,6 +1,7 @@
 """Forwards that meet a rule in an unusual way: in inference mode, through the batch dimension, from two places."""
 
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -12,13 +13,13 @@ import oracle
 from widthwise import ChannelGraph, trace
 
 
-def checked(model: nn.Module, x: Tensor) -> ChannelGraph:
+def checked(model: nn.Module, inputs: Any) -> ChannelGraph:
     """The graph of a model, after some of its sub-networks and their cost were compared with the oracle."""
-    graph = trace(model.eval(), x)
+    graph = trace(model.eval(), inputs)
     for seed in range(3):
         keep = oracle.random_keep(graph, seed)
-        oracle.check_subnet(model, graph, keep, x, 1e-5)
-        oracle.check_cost(model, graph, keep, x)
+        oracle.check_subnet(model, graph, keep, inputs, 1e-5)
+        oracle.check_cost(model, graph, keep, inputs)
     return graph
 
 
@@ -111,11 +112,8 @@ class Recurrent(nn.Module):
     ids=["GRU", "RNN", "LSTM", "LSTMCell"],
 )
 def test_recurrent_layers_are_prunable_and_their_sizes_follow(layer, features):
-    model, x = Recurrent(layer, features).eval(), torch.randn(2, 3, 6, 6)
-    graph = trace(model, x)
+    graph = checked(Recurrent(layer, features), torch.randn(2, 3, 6, 6))
     assert {g.name: g.width for g in graph.prunable} == {"a": 8, "layer": 5, "b": 4}
-    for seed in range(3):
-        oracle.check_subnet(model, graph, oracle.random_keep(graph, seed), x, 1e-5)
 
 
 class Packed(nn.Module):
@@ -133,12 +131,8 @@ class Packed(nn.Module):
 
 
 def test_packed_sequences_through_recurrent_layers():
-    inputs = (torch.randn(3, 3, 9), torch.tensor([9, 7, 4]))
-    model = Packed().eval()
-    graph = trace(model, inputs)
+    graph = checked(Packed(), (torch.randn(3, 3, 9), torch.tensor([9, 7, 4])))
     assert {g.name: g.width for g in graph.prunable} == {"a": 8, "rnn": 5, "more": 6}
-    for seed in range(3):
-        oracle.check_subnet(model, graph, oracle.random_keep(graph, seed), inputs, 1e-5)
 
 
 class ByHand(nn.Module):

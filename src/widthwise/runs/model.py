@@ -79,8 +79,7 @@ def named_builder(builder: ModelSpec | str | None, model: nn.Module) -> ModelSpe
             f"A builder is saved by its name, such as 'my.module:function', but got {spec!r}. Name it, or give the "
             "function itself to load."
         )
-    mine = tensors_of(model)
-    odd = _differences(_built_by(spec), mine.keys(), _built(model))
+    odd = _differences(tensors_of(_built_by(spec)), tensors_of(model).keys(), _built(model))
     if odd:
         raise ConfigError(
             f"A builder must make the architecture of the full model, from which the small one is loaded, but "
@@ -101,9 +100,8 @@ def _built_by(builder: Callable[[], nn.Module] | ModelSpec) -> nn.Module:
         return builder.build() if isinstance(builder, ModelSpec) else builder()
 
 
-def _differences(full: nn.Module, names: Collection[str], built: Mapping[str, list[int]]) -> list[str]:
+def _differences(mine: Mapping[str, Tensor], names: Collection[str], built: Mapping[str, list[int]]) -> list[str]:
     """Names of tensors that only one of both has, or that are not as they were built then (or not built yet)."""
-    mine = tensors_of(full)
     odd = sorted(mine.keys() ^ set(names))
     return odd or [n for n, t in mine.items() if is_lazy(t) or list(t.shape) != built.get(n, list(t.shape))]
 
@@ -151,7 +149,7 @@ def load(folder: str | Path, *, builder: Callable[[], nn.Module] | ModelSpec | s
     tensors = _read(paths.model_path)
     mine = tensors_of(full)
     tensors |= {name: mine[name] for name in (_fleeting(full) & mine.keys()) - tensors.keys()}
-    odd = _differences(full, tensors.keys(), facts.get("built", {}))
+    odd = _differences(mine, tensors.keys(), facts.get("built", {}))
     if odd := odd or [name for name, tensor in mine.items() if tensor.ndim != tensors[name].ndim]:
         raise SubnetMismatch(
             f"The builder must make the architecture that was compressed, but {', '.join(odd[:5])} are other tensors "
