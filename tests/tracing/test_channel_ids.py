@@ -317,3 +317,15 @@ def test_a_branch_that_is_not_taken_is_not_prunable() -> None:
     graph = trace(model, (image(), False))
     assert [g.name for g in graph.prunable] == ["a"]
     assert reason(graph, "b.weight[0]") == "is not used in the forward pass"
+
+
+def test_an_unused_buffer_is_called_unused_also_where_training_has_branches_of_its_own() -> None:
+    def forward(s: Net, x: Tensor) -> tuple[Tensor, ...]:
+        y = s.a(x)
+        out = s.h(pooled(s.b(y)))
+        return (out, s.aux(pooled(y))) if s.training else (out,)
+
+    model = Net(forward, a=conv(3, 4), b=conv(4, 4), h=head(4), aux=head(4), left_over=torch.zeros(6))
+    graph = trace(model, image())
+    assert [g.name for g in graph.prunable] == ["a", "b"]
+    assert reason(graph, "left_over[0]") == "is not used in the forward pass"

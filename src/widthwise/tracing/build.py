@@ -1,7 +1,7 @@
 """From what a flow collected to a channel graph."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from widthwise.channels import Axis, ChannelGraph, Group, Layer, Member, Reason, Role, Site, Size
 from widthwise.tracing.flow import Flow
 from widthwise.tracing.found import Held
+from widthwise.tracing.labels import empty_vector
 from widthwise.tracing.reasons import (
     BOTH_AXES,
     FIXED,
@@ -92,32 +93,28 @@ class Draft:
 
     def _find_roles(self, flow: Flow) -> dict[int, Role]:
         """The role of each axis, by its number; the first of consumer, producer and norm wins."""
-        roles: dict[int, Role] = {}
-        kinds: tuple[tuple[Role, list[Tensor]], ...] = (
-            ("in", flow.consumers),
-            ("out", flow.producers),
-            ("norm", flow.norms),
-        )
-        used: dict[Role, set[int]] = {}
-        for role, vectors in kinds:
-            nodes = torch.cat(vectors).unique().numpy() if vectors else np.zeros(0, dtype=np.int64)
-            nodes = nodes[nodes > 0]
-            used[role] = set(np.unique(self._nodes.axis[nodes]).tolist())
-            if role == "in":
-                self._add_alike(flow, used[role])
-            for axis in used[role]:
-                roles.setdefault(axis, role)
+        used: dict[Role, set[int]] = {
+            "norm": self._axes_with(flow.norms),
+            "out": self._axes_with(flow.producers),
+            "in": self._with_alike(flow, self._axes_with(flow.consumers)),
+        }
         for axis in used["in"] & used["out"]:
             self._pin_nodes(np.flatnonzero(self._nodes.axis == axis), BOTH_AXES)
-        return roles
+        return {axis: role for role, axes in used.items() for axis in axes}
 
-    def _add_alike(self, flow: Flow, axes: set[int]) -> None:
-        """Add the axes of weights that another is added to or joined with."""
-        together = [set(np.unique(self._nodes.axis[torch.cat(n).numpy()]).tolist()) - {-1} for n in flow.alike if n]
+    def _axes_with(self, vectors: Sequence[Tensor]) -> set[int]:
+        """The numbers of the axes that any of these nodes stands on."""
+        nodes = torch.cat([empty_vector(0), *vectors]).numpy()
+        return set(np.unique(self._nodes.axis[nodes]).tolist()) - {-1}
+
+    def _with_alike(self, flow: Flow, axes: set[int]) -> set[int]:
+        """With the axes of weights that another is added to or joined with."""
+        together = [self._axes_with(nodes) for nodes in flow.alike]
         size = -1
         while size != len(axes):
             size = len(axes)
-            axes.update(*(some for some in together if some & axes))
+            axes = axes.union(*(some for some in together if some & axes))
+        return axes
 
     def _pin_nodes(self, nodes: NDArray[np.int64], reason: Reason) -> None:
         for component in np.unique(self._nodes.component[nodes]).tolist():

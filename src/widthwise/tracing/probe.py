@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.dropout import _DropoutNd
+from torch.utils._python_dispatch import _disable_current_modes
 
 from widthwise.errors import UntraceableModel
 from widthwise.subnet.resize import copy_structure, refresh, tensors_of
@@ -158,13 +159,15 @@ def _random_state() -> list[bytes]:
 @contextmanager
 def _buffers_kept(model: nn.Module) -> Iterator[None]:
     """Buffers that are written to inside (statistics) have their values back after."""
-    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    with _disable_current_modes():  # to a flow that looks on, a copy is no use of a buffer
+        before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     try:
         yield
     finally:
-        for name, buffer in model.named_buffers():
-            if name in before and before[name].shape == buffer.shape:
-                buffer.copy_(before[name])
+        with _disable_current_modes():
+            for name, buffer in model.named_buffers():
+                if name in before and before[name].shape == buffer.shape:
+                    buffer.copy_(before[name])
 
 
 @contextmanager
