@@ -76,7 +76,7 @@ class Draft:
         self._roles = self._find_roles(flow)
         self._pin_first(flow)
         self._signatures = self._sign(flow, size)
-        self._held = list(flow.held)
+        self._held = list(flow.sizes.found)
 
     @staticmethod
     def _number(flow: Flow) -> _Nodes:

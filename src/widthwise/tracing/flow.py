@@ -7,7 +7,7 @@ where multiply-adds happen) and turned into a graph afterwards.
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -21,7 +21,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from widthwise.channels import Reason
 from widthwise.tracing.fills import Fills
-from widthwise.tracing.found import Arithmetic, Call, Held, Made, Pin, Split, attributes_of, in_runs
+from widthwise.tracing.found import Arithmetic, Call, Made, Pin, Split
+from widthwise.tracing.held import HeldSizes
 from widthwise.tracing.labels import Layers, along, as_vector, empty_vector, place, same_pattern, varying
 from widthwise.tracing.reasons import CUT, FIXED, MIXED_AXES, odd
 
@@ -79,7 +80,7 @@ class Flow(TorchDispatchMode):
         self.windows: list[Tensor] = []
         """Nodes of the axes of a kernel's window: never channels, and not worth a word."""
         self.arithmetic: list[Arithmetic] = []
-        self.held: list[Held] = []
+        self.sizes = HeldSizes(self.unite)
         self.made: list[Made] = []
         """What each module returned, in order."""
         self.splits: list[Split] = []
@@ -88,7 +89,6 @@ class Flow(TorchDispatchMode):
         self.operation = ""
         """Name of the operation whose rule runs; empty between operations."""
         self._path: list[str] = []
-        self._modules: dict[str, nn.Module] = {}
         self._unseen = 0
         """How many of the running modules have a rule of their own: what runs inside them is not looked at."""
         self._number(tensors)
@@ -110,8 +110,8 @@ class Flow(TorchDispatchMode):
     def inside(self, model: nn.Module) -> Iterator[None]:
         """Know at each operation which module is running; hooks are removed at the end."""
         hooks = []
-        self._modules = dict(model.named_modules())
-        for name, module in self._modules.items():
+        self.sizes.modules = dict(model.named_modules())
+        for name, module in self.sizes.modules.items():
             if isinstance(module, torch.jit.ScriptModule):
                 continue  # takes no hooks
             hooks.append(module.register_forward_pre_hook(partial(self._enter, name), prepend=True))
@@ -214,7 +214,7 @@ class Flow(TorchDispatchMode):
     @property
     def running(self) -> nn.Module | None:
         """The module that is running; none outside of all."""
-        return self._modules.get(self.module)
+        return self.sizes.modules.get(self.module)
 
     def weight(self, tensor: Tensor) -> int:
         """2 for a parameter or a view of it, 1 for a buffer or what is computed from either alone, 0 for an activation.
@@ -263,7 +263,7 @@ class Flow(TorchDispatchMode):
         nodes = torch.arange(self.num_nodes, self.num_nodes + tensor.shape[dim])
         self.num_nodes += len(nodes)
         self.put(tensor, *self.layers(tensor), place(nodes, tensor.ndim, dim))
-        self.hold_any(nodes, self.fills.maker(tensor))
+        self.sizes.hold_any(self.fills.maker(tensor), nodes)
         return nodes
 
     def _follow_fills(self, call: Call) -> None:
@@ -322,50 +322,8 @@ class Flow(TorchDispatchMode):
         return first
 
     def hold(self, nodes: Tensor, *, needed: bool) -> bool:
-        """Find an attribute of the running module that holds the number of these positions, and let it follow them.
-
-        Returns whether there is one. One attribute holds the size of one thing: of two that are needed the positions
-        are united. Of guesses the first one counts whose positions may go, until the proof finds it wrong.
-        """
-        module = self.running
-        names = attributes_of(module, len(nodes)) if module is not None and (needed or in_runs(nodes)) else []
-        if not names:
-            return False
-        taken = {n: [h for h in self.held if (h.module, h.attribute, h.index) == (self.module, *n)] for n in names}
-        same = [n for n in names if any(torch.equal(h.nodes, nodes) for h in taken[n])]
-        free = [n for n in names if not taken[n]]
-        chosen = (same or free or names)[0]
-        if needed and taken[chosen]:
-            self.unite(taken[chosen][0].nodes, nodes)
-        elif chosen not in same:
-            self.held.append(Held(self.module, *chosen, nodes, needed))
-        return True
-
-    def hold_any(self, nodes: Tensor, path: str) -> None:
-        """Guess that a module asked its attributes for the number of these positions: all that hold it follow.
-
-        Nothing says which of several equal ones was asked; the others do no harm, and the proof tells.
-        """
-        module = self._modules.get(path)
-        for name in attributes_of(module, len(nodes)) if module is not None and in_runs(nodes) else []:
-            self.held.append(Held(path, *name, nodes, False))
-
-    def hold_list(self, pieces: Sequence[Tensor]) -> bool:
-        """Find a list of the running module that holds the numbers of all these positions, and let it follow them."""
-        module, name = self.running, ""
-        if module is not None and len(pieces) > 1:
-            found = [set(attributes_of(module, len(nodes))) for nodes in pieces]
-            lists = [n for n, index in attributes_of(module, len(pieces[0])) if index == 0]
-            whole = [n for n in lists if all((n, place) in there for place, there in enumerate(found))]
-            name = next((n for n in whole if len(getattr(module, n)) == len(pieces)), "")
-        for index, nodes in enumerate(pieces if name else ()):
-            known = [h for h in self.held if (h.module, h.attribute, h.index) == (self.module, name, index)]
-            earlier = next((h for h in known if h.needed), None)
-            if earlier is None:
-                self.held.insert(0, Held(self.module, name, index, nodes, True))  # before coincidences
-            else:
-                self.unite(earlier.nodes, nodes)
-        return bool(name)
+        """:meth:`HeldSizes.hold` for the module that is running."""
+        return self.sizes.hold(self.module, nodes, needed=needed)
 
     def count(self, constant: int, *axes: Tensor) -> None:
         """Record multiply-adds; an axis without nodes is part of the constant."""

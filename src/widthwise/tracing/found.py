@@ -4,14 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from widthwise.channels import Reason
-from widthwise.subnet.resize import ATTRIBUTES
 
-__all__ = ["Arithmetic", "Call", "Held", "Made", "Pin", "Split", "attributes_of", "in_runs"]
+__all__ = ["Arithmetic", "Call", "Held", "Made", "Pin", "Split"]
 
 
 @dataclass(frozen=True)
@@ -90,34 +88,3 @@ class Call:
     def results(self) -> list[Tensor]:
         """Every tensor result."""
         return [t for t in tree_leaves(self.out) if isinstance(t, Tensor)]
-
-
-_OWN = frozenset(vars(nn.Module()))
-"""Attributes of every module."""
-
-
-_SEQUENCES = (tuple, list, torch.Size)
-"""Made anew from their numbers; others (a named tuple) may not be."""
-
-
-def attributes_of(module: nn.Module, size: int) -> list[tuple[str, int | None]]:
-    """(name, index or None) of a module's attributes that are this number, or hold it in a tuple or list.
-
-    Of PyTorch's own layers (and what is derived from them) without those that follow their tensors' shapes.
-    """
-    follows = isinstance(module, tuple(ATTRIBUTES)) and any(True for _ in module.parameters())
-    followed = set(getattr(module, "__constants__", ())) if follows else set()
-    found: list[tuple[str, int | None]] = []
-    for name, value in vars(module).items():
-        if name in _OWN or name in followed or (follows and name.startswith("_")):
-            continue
-        if type(value) is int and value == size:
-            found.append((name, None))
-        elif type(value) in _SEQUENCES and all(type(v) is int for v in value):
-            found.extend((name, i) for i, v in enumerate(value) if v == size)
-    return found
-
-
-def in_runs(nodes: Tensor) -> bool:
-    """Whether equal nodes stand side by side; elsewhere they come from a dimension that batch or windows share."""
-    return len(nodes.unique_consecutive()) == len(nodes.unique())

@@ -66,7 +66,7 @@ def meet(flow: Flow, ndim: int, sides: Sequence[Side]) -> list[Tensor]:
             if not met and any(s.shape[d] > 1 and not s.spread[d] for d in dims):
                 flow.pin(layer, FIXED)
             elif not met and s.maker is not None and len(dims) == 1 and s.shape[dims[0]] > 1:
-                flow.hold_any(layer.reshape(-1), s.maker)
+                flow.sizes.hold_any(s.maker, layer.reshape(-1))
     return merged
 
 

@@ -105,7 +105,7 @@ def _cut(flow: Flow, layer: Tensor, dim: int, widths: list[int]) -> Tensor:
     if len(set(widths)) == 1 and widths[0] > 1:
         rows = vector.reshape(len(widths), -1)
         flow.unite(rows, rows[:1])
-        if not flow.hold_list(pieces):
+        if not flow.sizes.hold_list(flow.module, pieces):
             for part in (*pieces, vector):  # the module may hold the width of a piece, or of the whole
                 flow.hold(part, needed=False)
     elif _held(flow, pieces):
@@ -117,7 +117,10 @@ def _cut(flow: Flow, layer: Tensor, dim: int, widths: list[int]) -> Tensor:
 
 def _held(flow: Flow, pieces: Sequence[Tensor]) -> bool:
     """Whether attributes hold the width of every piece; one may be missing, as what is left over."""
-    return flow.hold_list(pieces) or sum(flow.hold(piece, needed=True) for piece in pieces) >= len(pieces) - 1
+    return (
+        flow.sizes.hold_list(flow.module, pieces)
+        or sum(flow.hold(piece, needed=True) for piece in pieces) >= len(pieces) - 1
+    )
 
 
 def _slice(flow: Flow, call: Call) -> None:
