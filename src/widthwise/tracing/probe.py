@@ -5,43 +5,26 @@ be (a scale of zero hides every mistake behind it). It is in single precision, w
 doubt, it is turned into double precision for a moment.
 """
 
-import copy
 import math
-import random
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.dropout import _DropoutNd
-from torch.utils._python_dispatch import _disable_current_modes
 
 from widthwise.errors import UntraceableModel
 from widthwise.subnet.resize import copy_structure, refresh, tensors_of
+from widthwise.tracing.example import Example
 from widthwise.tracing.nested import tensors_in
 from widthwise.tracing.refuse import check_inputs, check_outputs, did_not_copy, did_not_run
+from widthwise.tracing.surroundings import buffers_kept, in_parts, making_on, quiet, random_state, widened
 
-__all__ = ["DOUBLE", "Example", "Probe", "as_example", "in_parts", "is_number", "make_probe", "making_on"]
-
-
-@dataclass(frozen=True)
-class Example:
-    """Example inputs: positional and keyword arguments."""
-
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-
-
-def as_example(inputs: Any) -> Example:
-    """A tensor is one argument, a tuple or list positional arguments, a mapping keyword arguments."""
-    if isinstance(inputs, Mapping):
-        return Example((), dict(inputs))
-    return Example(tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,), {})
+__all__ = ["DOUBLE", "Probe", "is_number", "make_probe"]
 
 
 @dataclass
@@ -84,7 +67,7 @@ class Probe:
         example, tolerance = self.example, self.tolerance
         if not by_module:
             refresh(self.model.double())
-        self.widens, self.example, self.tolerance = by_module, _cast(example, torch.float64), DOUBLE
+        self.widens, self.example, self.tolerance = by_module, example.cast(torch.float64), DOUBLE
         try:
             yield
         finally:
@@ -117,10 +100,10 @@ class Probe:
             if calm and isinstance(module, _DropoutNd | _BatchNorm):
                 module.training = False
         try:
-            with _quiet(0), in_parts(model), making_on(self.home), _buffers_kept(model):
-                example, before = _mapped(self.example, _twice), _random_state()
+            with quiet(0), in_parts(model), making_on(self.home), buffers_kept(model):
+                example, before = self.example.twice(), random_state()
                 outputs = tensors_in(model(*example.args, **example.kwargs))
-                self.draws_numbers |= calm and _random_state() != before
+                self.draws_numbers |= calm and random_state() != before
         except Exception as error:
             if self.trains:
                 raise
@@ -134,110 +117,15 @@ class Probe:
     def run(self, model: nn.Module | None = None) -> list[Tensor]:
         """Every tensor that a forward returns, in evaluation mode, without gradients and with fixed randomness."""
         model = self.model if model is None else model
-        example = _cast(self.example, None)  # a forward may change its input in place
-        wide = _widened(model) if self.widens else nullcontext()
-        with _quiet(0), in_parts(model), making_on(self.home), wide:
+        example = self.example.cast()  # a forward may change its input in place
+        wide = widened(model) if self.widens else nullcontext()
+        with quiet(0), in_parts(model), making_on(self.home), wide:
             return tensors_in(model(*example.args, **example.kwargs))
 
 
 def is_number(tensor: Tensor) -> bool:
     """Whether a tensor holds results that rounding changes a little; others (a class, a mask) are decisions."""
     return tensor.is_floating_point() or tensor.is_complex()
-
-
-def making_on(device: torch.device) -> AbstractContextManager[object]:
-    """Where new tensors are made inside; nothing where that is so already, because it slows every operation down."""
-    return nullcontext() if torch.get_default_device() == device else device
-
-
-def _random_state() -> list[bytes]:
-    """What changes when torch draws a number; how many numpy and Python draw hardly hangs on widths."""
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return [state.numpy().tobytes() for state in (torch.get_rng_state(), *devices)]
-
-
-@contextmanager
-def _buffers_kept(model: nn.Module) -> Iterator[None]:
-    """Buffers that are written to inside (statistics) have their values back after."""
-    with _disable_current_modes():  # to a flow that looks on, a copy is no use of a buffer
-        before = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    try:
-        yield
-    finally:
-        with _disable_current_modes():
-            for name, buffer in model.named_buffers():
-                if name in before and before[name].shape == buffer.shape:
-                    buffer.copy_(before[name])
-
-
-@contextmanager
-def _quiet(seed: int) -> Iterator[None]:
-    """No gradients, no autocast, and random numbers (torch's, numpy's, Python's) that leave no trace."""
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
-    cpu, cuda = torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False)
-    python, numpy = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices=list(devices)), torch.no_grad(), cpu, cuda:
-            torch.manual_seed(seed)
-            random.seed(seed)
-            np.random.seed(seed)
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
-
-
-@contextmanager
-def in_parts(model: nn.Module) -> Iterator[None]:
-    """Attention and recurrent layers in the operations that they are made of.
-
-    Their fused kernels, of which there are a dozen, hide their products; and oneDNN's LSTM does not check its sizes, so
-    that a wrong one is no error but the end of the process.
-    """
-    libraries: tuple[Any, ...] = (torch.backends.mkldnn, torch.backends.cudnn)
-    fast = torch.backends.mha.get_fastpath_enabled()
-    enabled = [library.enabled for library in libraries]
-    torch.backends.mha.set_fastpath_enabled(False)
-    if any(isinstance(module, nn.RNNBase) for module in model.modules()):
-        for library in libraries:
-            library.enabled = False
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        for library, before in zip(libraries, enabled, strict=True):
-            library.enabled = before
-
-
-@contextmanager
-def _widened(model: nn.Module) -> Iterator[None]:
-    """The single-precision tensors of each module are in double precision while it runs."""
-    running: list[list[tuple[Tensor, Tensor]]] = []
-
-    def widen(module: nn.Module, _: Any) -> None:
-        own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
-        narrow = [(tensor, tensor.data) for tensor in own if tensor.dtype == torch.float32]
-        running.append(narrow)
-        for tensor, data in narrow:
-            tensor.data = data.double()
-
-    def narrow(*_: Any) -> None:
-        for tensor, data in running.pop():
-            tensor.data = data
-
-    hooks = []
-    for module in model.modules():
-        if not isinstance(module, torch.jit.ScriptModule):
-            hooks.append(module.register_forward_pre_hook(widen, prepend=True))
-            hooks.append(module.register_forward_hook(narrow, always_call=True))
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-        while running:
-            narrow()
 
 
 class _Dice:
@@ -299,39 +187,6 @@ def _copy(model: nn.Module, dtype: torch.dtype | None, dice: _Dice) -> nn.Module
     return probe
 
 
-def _twice(tensor: Tensor) -> Tensor:
-    """A batch of two: batch norm cannot train on one value per channel."""
-    return torch.cat([tensor, tensor]) if tensor.ndim else tensor
-
-
-def _mapped(example: Example, change: Callable[[Tensor], Tensor]) -> Example:
-    """A copy of the example with other tensors, wherever they stand in it (also inside objects)."""
-    inputs = (example.args, dict(example.kwargs))
-    return Example(*copy.deepcopy(inputs, {id(t): change(t) for t in tensors_in(inputs)}))
-
-
-def _noise(example: Example) -> Example:
-    """The example with noise in the range of each floating input: a blank image hides most mistakes behind it."""
-    generator = torch.Generator().manual_seed(1)
-
-    def noise(tensor: Tensor) -> Tensor:
-        if not tensor.is_floating_point() or not tensor.numel():
-            return tensor
-        low, high = (float(t) for t in tensor.detach().aminmax())
-        uniform = torch.rand(tensor.shape, generator=generator).to(tensor.device, tensor.dtype)
-        return uniform * ((high - low) or 1.0) + low
-
-    return _mapped(example, noise)
-
-
-def _cast(example: Example, dtype: torch.dtype | None) -> Example:
-    def cast(tensor: Tensor) -> Tensor:
-        tensor = tensor.detach().clone()
-        return tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor
-
-    return _mapped(example, cast)
-
-
 DOUBLE = 1e-8
 """Tolerance in double precision."""
 
@@ -360,7 +215,7 @@ def make_probe(model: nn.Module, example: Example, home: torch.device) -> Probe:
         if dtype is None and rounded is not None:
             break
         try:
-            given, dice = _cast(_noise(example) if noise else example, dtype), _Dice()
+            given, dice = (example.noise() if noise else example).cast(dtype), _Dice()
             probe = Probe(_copy(model, dtype, dice), given, tolerance, home, dice)
             probe.outputs = outputs = probe.run()
             if any(bool(t.isnan().any()) for t in outputs):
