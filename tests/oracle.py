@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import widthwise
 from widthwise import ChannelGraph, Subnet
-from widthwise.tracing.surroundings import in_parts
+from widthwise.tracing.probe import in_parts
 
 Keep = Tensor
 

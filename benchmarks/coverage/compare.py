@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.coverage.build import Built
 from benchmarks.coverage.summary import INFINITE
 from widthwise import ChannelGraph, CostModel, Subnet, gated, materialize
-from widthwise.tracing.surroundings import in_parts
+from widthwise.tracing.probe import in_parts
 
 __all__ = ["Comparison", "compare", "difference", "full_outputs"]
 

@@ -8,7 +8,7 @@ import torch
 import oracle
 from random_networks.network import MAKERS, RandomNet, Spec
 from widthwise.subnet.resize import tensors_of
-from widthwise.tracing.flow import Call, Flow, Rule
+from widthwise.tracing.follow import Call, Flow, Rule
 from widthwise.tracing.rules import RULES, unknown
 
 __all__ = ["every_step", "rules_applied"]

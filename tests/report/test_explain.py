@@ -18,7 +18,7 @@ import widthwise
 from widthwise import ChannelGraph, CostModel, build_model, trace
 from widthwise.report import Explanation, explain, graph_tables
 from widthwise.report.paths import gather, in_words, skeleton
-from widthwise.tracing.reasons import NORMALISED
+from widthwise.tracing.follow.reasons import NORMALISED
 
 IMAGE = torch.randn(1, 3, 16, 16)
 

@@ -24,7 +24,7 @@ from random_networks.reach import every_step, rules_applied
 from widthwise import ChannelGraph
 from widthwise.errors import WidthwiseError
 from widthwise.subnet.resize import ATTRIBUTES
-from widthwise.tracing.flow import Call, Flow, Rule
+from widthwise.tracing.follow import Call, Flow, Rule
 from widthwise.tracing.rules import RULES
 
 tracing = importlib.import_module("widthwise.tracing.trace")  # the package holds the function of that name

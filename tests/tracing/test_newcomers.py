@@ -16,7 +16,7 @@ from widthwise.channels import ChannelGraph, Reason
 from widthwise.errors import ConfigError, UntraceableModel
 from widthwise.report import explain
 from widthwise.tracing import RULES
-from widthwise.tracing.compare import Comparison
+from widthwise.tracing.proof.compare import Comparison
 from widthwise.tracing.trace import modules_named
 
 IMAGE = torch.randn(2, 3, 12, 12)

@@ -13,12 +13,10 @@ import oracle
 import widthwise
 from widthwise.subnet.materialize import kept_positions
 from widthwise.subnet.resize import tensors_of
-from widthwise.tracing.build import Draft
-from widthwise.tracing.compare import _silenced
-from widthwise.tracing.example import as_example
-from widthwise.tracing.observe import observe
-from widthwise.tracing.probe import Probe, make_probe
-from widthwise.tracing.surroundings import in_parts
+from widthwise.tracing.follow import Draft
+from widthwise.tracing.probe import Probe, as_example, in_parts, make_probe
+from widthwise.tracing.proof.compare import _silenced
+from widthwise.tracing.proof.observe import observe
 
 IMAGE = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 

@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import oracle
 import widthwise
 from widthwise.errors import UntraceableModel
-from widthwise.tracing.refuse import check_model, did_not_run
+from widthwise.tracing.probe.refuse import check_model, did_not_run
 
 
 class Net(nn.Module):

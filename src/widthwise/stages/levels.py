@@ -11,8 +11,8 @@ from widthwise.errors import NoStages
 from widthwise.stages.alone import Part, captured, run_part
 from widthwise.stages.membership import owner
 from widthwise.stages.record import Call, Record
-from widthwise.tracing.nested import tensors_in
-from widthwise.tracing.observe import difference
+from widthwise.tracing.probe import tensors_in
+from widthwise.tracing.proof import difference
 
 __all__ = ["TOLERANCE", "cuts_by_resolution", "cuts_named", "gap", "resolution", "site_of"]
 

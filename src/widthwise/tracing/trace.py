@@ -11,16 +11,11 @@ from torch import nn
 from widthwise.channels.graph import ChannelGraph
 from widthwise.errors import ConfigError, UntraceableModel
 from widthwise.subnet.resize import refresh, tensors_of
-from widthwise.tracing.build import Draft
-from widthwise.tracing.example import as_example
-from widthwise.tracing.flow import Flow
-from widthwise.tracing.observe import difference
-from widthwise.tracing.probe import Probe, make_probe
-from widthwise.tracing.reasons import OUTPUT, TRAINING_OUTPUT, asked
-from widthwise.tracing.refuse import check_made, check_model, independent_of
+from widthwise.tracing.follow import Draft, Flow
+from widthwise.tracing.follow.reasons import OUTPUT, TRAINING_OUTPUT, asked
+from widthwise.tracing.probe import Probe, as_example, check_made, check_model, independent_of, make_probe, making_on
+from widthwise.tracing.proof import difference, prove
 from widthwise.tracing.rules import MODULE_RULES, RULES, unknown
-from widthwise.tracing.surroundings import making_on
-from widthwise.tracing.verify import prove
 
 __all__ = ["Layers", "modules_named", "trace"]
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from widthwise.tracing.found import Call
+from widthwise.tracing.follow.found import Call
 
 __all__ = ["Fills"]
 

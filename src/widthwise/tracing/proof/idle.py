@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from widthwise.tracing.found import Held
+from widthwise.tracing.follow import Held
 from widthwise.tracing.probe import Probe
 
 __all__ = ["idle_kinds"]

@@ -1,9 +1,9 @@
 """The flow of nodes through a model's own forward pass.
 
 :class:`Flow` is a dispatch mode: PyTorch shows it every ATen operation that the forward executes, and it applies
-that operation's rule (:mod:`widthwise.tracing.rules`) to the label layers of the operands. What the rules find out
-is collected as plain lists (which nodes must go together, which are pinned and why, which axes are contracted,
-where multiply-adds happen) and turned into a graph afterwards.
+that operation's rule (:mod:`widthwise.tracing.rules`) to the label layers of the operands. What the rules find out is
+collected as plain lists (which nodes must go together, which are pinned and why, which axes are contracted, where
+multiply-adds happen) and turned into a graph afterwards.
 """
 
 import inspect
@@ -20,11 +20,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from widthwise.channels import Reason
-from widthwise.tracing.fills import Fills
-from widthwise.tracing.found import Arithmetic, Call, Made, Pin, Split
-from widthwise.tracing.held import HeldSizes
-from widthwise.tracing.labels import Layers, along, as_vector, empty_vector, place, same_pattern, varying
-from widthwise.tracing.reasons import CUT, FIXED, MIXED_AXES, odd
+from widthwise.tracing.follow.fills import Fills
+from widthwise.tracing.follow.found import Arithmetic, Call, Made, Pin, Split
+from widthwise.tracing.follow.held import HeldSizes
+from widthwise.tracing.follow.labels import Layers, along, as_vector, empty_vector, place, same_pattern, varying
+from widthwise.tracing.follow.reasons import CUT, FIXED, MIXED_AXES, odd
 
 __all__ = ["Call", "Flow", "Rule"]
 
@@ -179,7 +179,7 @@ class Flow(TorchDispatchMode):
         try:
             rule(self, call)
         except Exception as error:
-            if not rule.__module__.startswith(__package__ or ""):  # whoever wrote it wants to know
+            if not rule.__module__.startswith("widthwise."):  # whoever wrote it wants to know
                 error.add_note(f"raised by the rule for {call.name}")
                 raise
             for tensor in call.operands():

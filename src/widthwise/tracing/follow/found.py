@@ -1,4 +1,4 @@
-"""What following a forward pass finds, as plain records: the input of :mod:`widthwise.tracing.build`."""
+"""What following a forward pass finds, as plain records: the input of :mod:`widthwise.tracing.follow.build`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

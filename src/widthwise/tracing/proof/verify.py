@@ -19,11 +19,11 @@ from torch import Tensor
 
 from widthwise.channels import ChannelGraph, Group, Reason, Subnet
 from widthwise.subnet.shared import SuperNet
-from widthwise.tracing.build import Draft
-from widthwise.tracing.compare import Comparison, breaks
-from widthwise.tracing.idle import idle_kinds
+from widthwise.tracing.follow import Draft
+from widthwise.tracing.follow.reasons import broken
 from widthwise.tracing.probe import Probe
-from widthwise.tracing.reasons import broken
+from widthwise.tracing.proof.compare import Comparison, breaks
+from widthwise.tracing.proof.idle import idle_kinds
 
 __all__ = ["prove"]
 
@@ -197,7 +197,7 @@ def prove(draft: Draft, graph: ChannelGraph, probe: Probe) -> ChannelGraph:
 
 
 def _without_idle_guesses(draft: Draft, graph: ChannelGraph, probe: Probe) -> ChannelGraph:
-    """The graph in which attributes are left alone that the forward does not need (:mod:`widthwise.tracing.idle`).
+    """The graph in which attributes are left alone that the forward does not need (:mod:`.idle`).
 
     What follows channels without need may do harm on inputs of another size.
     """

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from widthwise.tracing.flow import Call, Flow, Rule
-from widthwise.tracing.labels import along, compress, place
-from widthwise.tracing.meeting import Side, meet, side
-from widthwise.tracing.reasons import ADDRESS, CUT, INDEXED, LOOKED_UP
+from widthwise.tracing.follow import Call, Flow, Rule
+from widthwise.tracing.follow.labels import along, compress, place
+from widthwise.tracing.follow.reasons import ADDRESS, CUT, INDEXED, LOOKED_UP
+from widthwise.tracing.rules.meeting import Side, meet, side
 
 __all__ = ["INDEXING"]
 

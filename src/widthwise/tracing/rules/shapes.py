@@ -7,10 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from widthwise.tracing.flow import Call, Flow, Rule
-from widthwise.tracing.found import Split
-from widthwise.tracing.labels import Layers, along, empty_vector, place, varying, view_layer
-from widthwise.tracing.reasons import CUT, MIXED_AXES, SPACE
+from widthwise.tracing.follow import Call, Flow, Rule, Split
+from widthwise.tracing.follow.labels import Layers, along, empty_vector, place, varying, view_layer
+from widthwise.tracing.follow.reasons import CUT, MIXED_AXES, SPACE
 
 __all__ = ["SHAPES"]
 

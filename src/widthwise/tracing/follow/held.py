@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from widthwise.subnet.resize import ATTRIBUTES
-from widthwise.tracing.found import Held
+from widthwise.tracing.follow.found import Held
 
 __all__ = ["HeldSizes"]
 

@@ -8,10 +8,10 @@ from math import prod
 
 from torch import Tensor
 
-from widthwise.tracing.flow import Call, Flow, Rule
-from widthwise.tracing.labels import along, place
-from widthwise.tracing.meeting import meet, side
-from widthwise.tracing.reasons import ADDRESS, SPACE
+from widthwise.tracing.follow import Call, Flow, Rule
+from widthwise.tracing.follow.labels import along, place
+from widthwise.tracing.follow.reasons import ADDRESS, SPACE
+from widthwise.tracing.rules.meeting import meet, side
 
 __all__ = ["SPATIAL"]
 

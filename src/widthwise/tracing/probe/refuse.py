@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from widthwise.errors import UntraceableModel
 from widthwise.subnet.resize import tensors_of
-from widthwise.tracing.nested import tensors_in
+from widthwise.tracing.probe.nested import tensors_in
 
 __all__ = [
     "check_inputs",

@@ -10,10 +10,10 @@ from math import prod
 import torch
 from torch import Tensor
 
-from widthwise.tracing.flow import Call, Flow, Rule
-from widthwise.tracing.labels import along, empty_vector, place, varying
-from widthwise.tracing.meeting import meet, side
-from widthwise.tracing.reasons import ADDRESS, MULTIPLIER, PRODUCT, SPACE, WHOLE_WEIGHT
+from widthwise.tracing.follow import Call, Flow, Rule
+from widthwise.tracing.follow.labels import along, empty_vector, place, varying
+from widthwise.tracing.follow.reasons import ADDRESS, MULTIPLIER, PRODUCT, SPACE, WHOLE_WEIGHT
+from widthwise.tracing.rules.meeting import meet, side
 
 __all__ = ["CONTRACTIONS"]
 

@@ -18,9 +18,9 @@ import widthwise.subnet
 from widthwise.channels import Axis, ChannelGraph, Reason, Site, Subnet
 from widthwise.subnet.resize import resized_copy, tensors_of
 from widthwise.subnet.shared import SharedSubnet, SuperNet
-from widthwise.tracing.observe import difference, observe, worst_difference
+from widthwise.tracing.follow.reasons import broken
 from widthwise.tracing.probe import DOUBLE, Probe, is_number
-from widthwise.tracing.reasons import broken
+from widthwise.tracing.proof.observe import difference, observe, worst_difference
 
 __all__ = ["Comparison", "breaks"]
 

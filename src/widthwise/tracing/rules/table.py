@@ -10,14 +10,14 @@ Rules may guess wrong only on the side of removing: whatever they leave prunable
 from torch import Tensor, nn
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from widthwise.tracing.contractions import CONTRACTIONS
-from widthwise.tracing.flow import Call, Flow, Rule
-from widthwise.tracing.indexing import INDEXING
-from widthwise.tracing.labels import along, place, varying
-from widthwise.tracing.meeting import meet, pointwise, side
-from widthwise.tracing.reasons import MIXED, NO_RULE, NORMALISED, REDUCED, WHOLE_WEIGHT
-from widthwise.tracing.shapes import SHAPES
-from widthwise.tracing.spatial import SPATIAL
+from widthwise.tracing.follow import Call, Flow, Rule
+from widthwise.tracing.follow.labels import along, place, varying
+from widthwise.tracing.follow.reasons import MIXED, NO_RULE, NORMALISED, REDUCED, WHOLE_WEIGHT
+from widthwise.tracing.rules.contractions import CONTRACTIONS
+from widthwise.tracing.rules.indexing import INDEXING
+from widthwise.tracing.rules.meeting import meet, pointwise, side
+from widthwise.tracing.rules.shapes import SHAPES
+from widthwise.tracing.rules.spatial import SPATIAL
 
 __all__ = ["MODULE_RULES", "RULES", "pointwise", "unknown"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from widthwise.tracing.nested import tensors_in
+from widthwise.tracing.probe.nested import tensors_in
 
 __all__ = ["Example", "as_example"]
 

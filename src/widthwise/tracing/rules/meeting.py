@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from widthwise.channels import Reason
-from widthwise.tracing.flow import Call, Flow
-from widthwise.tracing.labels import Layers, along, varying
-from widthwise.tracing.reasons import FIXED
+from widthwise.tracing.follow import Call, Flow
+from widthwise.tracing.follow.labels import Layers, along, varying
+from widthwise.tracing.follow.reasons import FIXED
 
 __all__ = ["Side", "meet", "pointwise", "side"]
 

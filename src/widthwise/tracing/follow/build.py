@@ -13,10 +13,10 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
 from widthwise.channels import Axis, ChannelGraph, Group, Layer, Member, Reason, Role, Site, Size
-from widthwise.tracing.flow import Flow
-from widthwise.tracing.found import Held
-from widthwise.tracing.labels import empty_vector
-from widthwise.tracing.reasons import (
+from widthwise.tracing.follow.flow import Flow
+from widthwise.tracing.follow.found import Held
+from widthwise.tracing.follow.labels import empty_vector
+from widthwise.tracing.follow.reasons import (
     BOTH_AXES,
     FIXED,
     HOPELESS,

@@ -19,10 +19,10 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from widthwise.errors import UntraceableModel
 from widthwise.subnet.resize import copy_structure, refresh, tensors_of
-from widthwise.tracing.example import Example
-from widthwise.tracing.nested import tensors_in
-from widthwise.tracing.refuse import check_inputs, check_outputs, did_not_copy, did_not_run
-from widthwise.tracing.surroundings import buffers_kept, in_parts, making_on, quiet, random_state, widened
+from widthwise.tracing.probe.example import Example
+from widthwise.tracing.probe.nested import tensors_in
+from widthwise.tracing.probe.refuse import check_inputs, check_outputs, did_not_copy, did_not_run
+from widthwise.tracing.probe.surroundings import buffers_kept, in_parts, making_on, quiet, random_state, widened
 
 __all__ = ["DOUBLE", "Probe", "is_number", "make_probe"]
 
