@@ -21,7 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "zoo": {"errors"},
     "parallel": {"errors"},
     "runs": {"errors", "channels", "subnet", "zoo"},
-    "evaluate": {"errors", "channels", "data"},
+    "evaluate": {"errors", "channels", "subnet", "data"},
     "export": {"errors", "evaluate", "runs"},
     "train": {"errors", "digest", "data", "evaluate", "runs"},
     "stages": {"errors", "channels", "subnet", "tracing", "evaluate"},

@@ -1,5 +1,6 @@
 """Ours, measured in the same way; ``compress`` also fine-tunes, with the same settings, so that is part of its call."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,8 @@ def method_of(job: Job) -> Method:
     settings, name = job.task.settings, str(job.task.options["method"])
     if name in METHODS:
         method: Method = getattr(settings, name)
+        if isinstance(method, FNNP) and "importance" in job.task.options:
+            method = replace(method, importance="sensitivity")
         return seeded(method, job.task.seed)
     return seeded(baselines(settings.scratch)[name], job.task.seed)  # user code: baseline
 

@@ -87,7 +87,7 @@ def _ours(kind: Kind, titles: dict[str, str]) -> dict[str, Variant]:
 
 
 METHOD_TITLES = {
-    "fnnp": "Widthwise FNNP",
+    "fnnp": "Widthwise FNNP, L1",
     "stagewise": "Widthwise stage-wise",
     "joint": "Widthwise joint",
     "exploration": "Widthwise exploration",
@@ -97,13 +97,21 @@ BASELINE_TITLES = {
     "uniform": "uniform width, from scratch",
     "l1": "uniform width, L1",
     "shared": "streams nearly whole, L1",
+    "balanced": "balanced widths, sensitivity",
     "geometric_median": "uniform width, geometric median",
     "bn_scale": "uniform width, BN scale",
     "random": "uniform width, random filters",
 }
 
 
+def _by_sensitivity(row: Variant) -> Variant:
+    """The same method with its own default in place of the paper's L1 norm."""
+    options = {**row.options, "importance": "sensitivity"}
+    return replace(row, title=row.title.replace("L1", "sensitivity"), options=options)
+
+
 OURS = {**_ours("method", METHOD_TITLES), **_ours("baseline", BASELINE_TITLES)}
+OURS["widthwise/fnnp/sensitivity"] = _by_sensitivity(OURS["widthwise/fnnp"])
 
 
 def _reconstructed(row: Variant) -> Variant:
@@ -117,7 +125,10 @@ VARIANTS: dict[str, Variant] = {
     **OURS,
     **{
         f"{name}/reconstructed": _reconstructed(OURS[name])
-        for name in ("widthwise/fnnp", "widthwise/exploration", "widthwise/l1", "widthwise/shared")
+        for name in (
+            *("widthwise/fnnp", "widthwise/fnnp/sensitivity", "widthwise/exploration"),
+            *("widthwise/l1", "widthwise/shared", "widthwise/balanced"),
+        )
     },
     **{
         f"torch_pruning/{importance}/{scope}": _pruning(importance, scope)

@@ -10,7 +10,7 @@ from torch.utils.data import TensorDataset
 
 import widthwise
 from widthwise.errors import ConfigError, EmptyData, InfeasibleBudget, LabelOutOfRange, NothingToPrune, RunMismatch
-from widthwise.methods import FNNP, Baseline
+from widthwise.methods import FNNP, Baseline, ranking
 from widthwise.methods.evaluators import calibration_batches
 from widthwise.train import TrainConfig, fit
 
@@ -96,6 +96,23 @@ def test_every_strategy_and_evaluator(strategy, evaluator):
         digits_net(), "digits", budget=widthwise.Budget(macs=0.5), method=method, finetune=TrainConfig(epochs=0)
     )
     assert result.metrics["after"].macs <= 0.5 * result.metrics["before"].macs
+
+
+def test_a_search_that_goes_on_keeps_its_sensitivities(tmp_path, monkeypatch):
+    """They are derivatives, which another run may round otherwise; the search has to ask for the same strategies."""
+    model, settings = digits_net(), {"budget": widthwise.Budget(macs=0.5), "finetune": TrainConfig(epochs=0)}
+    method, run = FNNP(candidates=4, finalists=1, validation_images=60), tmp_path / "run"
+    whole = widthwise.compress(model, "digits", method=method, run=run, **settings)
+    lines = (run / "journal.jsonl").read_text().splitlines(keepends=True)
+    assert [line for line in lines[:3] if '"sensitivity"' in line]
+    cut = next(place for place, line in enumerate(lines) if '"index":2' in line)
+    (run / "journal.jsonl").write_text("".join(lines[:cut]))
+    for name in ("result.json", "model.safetensors", "subnet.json"):
+        (run / name).unlink()
+    monkeypatch.setattr(ranking, "sensitivity", lambda *_, **__: pytest.fail("measured again"))
+    again = widthwise.compress(model, "digits", method=method, run=run, **settings)
+    assert [t.widths.tolist() for t in again.trials] == [t.widths.tolist() for t in whole.trials]
+    assert torch.equal(again.subnet.keep, whole.subnet.keep)
 
 
 def test_reconstructed_weights_save_accuracy_without_any_training():

@@ -6,6 +6,7 @@ from widthwise.evaluate.latency import latencies, module_times
 from widthwise.evaluate.modes import Precision
 from widthwise.evaluate.ranking import Correlation, Estimate, correlation, kendall, pearson, phi, spearman
 from widthwise.evaluate.reconstruct import reconstruct_weights
+from widthwise.evaluate.sensitivity import sensitivity
 
 __all__ = [
     "CalibrationResult",
@@ -23,5 +24,6 @@ __all__ = [
     "phi",
     "reconstruct_weights",
     "score",
+    "sensitivity",
     "spearman",
 ]

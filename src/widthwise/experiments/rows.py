@@ -10,8 +10,8 @@ __all__ = ["baselines", "every_method", "seeded"]
 
 
 def baselines(scratch: TrainConfig) -> dict[str, Method]:
-    """What a search has to beat: uniform width with four ways to choose filters or trained from scratch, and streams
-    that stay nearly whole.
+    """What a search has to beat: uniform width with four ways to choose filters or trained from scratch, streams that
+    stay nearly whole, and widths balanced by sensitivity.
 
     Args:
         scratch: how ``uniform`` is trained from fresh weights.
@@ -20,6 +20,7 @@ def baselines(scratch: TrainConfig) -> dict[str, Method]:
         "uniform": Baseline(importance="random", scratch=scratch),
         "l1": Baseline(importance="l1"),
         "shared": Baseline(importance="l1", widths="shared"),
+        "balanced": Baseline(importance="sensitivity", widths="balanced"),
         "geometric_median": Baseline(importance="geometric_median"),
         "bn_scale": Baseline(importance="bn_scale"),
         "random": Baseline(importance="random"),

@@ -14,7 +14,7 @@ from widthwise.search import Log, SearchReporter, Trial
 from widthwise.subnet import Space
 from widthwise.train import History, Objective, RichReporter, TrainConfig, fit
 
-__all__ = ["Found", "Method", "Task", "Trainer", "check_choices"]
+__all__ = ["Found", "Method", "Task", "Trainer", "check_choices", "check_least"]
 
 
 @dataclass(frozen=True)
@@ -142,3 +142,14 @@ def check_choices(settings: object, **allowed: object) -> None:
             raise ConfigError(
                 f"{name} must be one of {', '.join(get_args(literal))}, but got {getattr(settings, name)!r}."
             )
+
+
+def check_least(settings: object, **least: int) -> None:
+    """Check numbers of a settings dataclass, each against the least that it may be.
+
+    Raises:
+        ConfigError: one is smaller.
+    """
+    for name, lowest in least.items():
+        if getattr(settings, name) < lowest:
+            raise ConfigError(f"{name} must be at least {lowest}, but got {getattr(settings, name)}.")

@@ -3,38 +3,40 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from widthwise.channels.importance import Importance
-from widthwise.methods.base import Found, Task, check_choices
-from widthwise.search import shared_widths, uniform_widths
+from widthwise.methods.base import Found, Task, check_choices, check_least
+from widthwise.methods.ranking import Ranking, scores_of
+from widthwise.search import balanced_widths, shared_widths, uniform_widths
 from widthwise.train import TrainConfig
 
 __all__ = ["Baseline", "WidthRule"]
 
-WidthRule = Literal["uniform", "shared"]
-
-RULES = {"uniform": uniform_widths, "shared": shared_widths}
+WidthRule = Literal["uniform", "shared", "balanced"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
     """Settings of a baseline; a method for :func:`widthwise.compress`.
 
-    Every layer keeps a share of its channels, as large as the budget allows: which of them, ``importance`` says.
+    A rule says how many channels each layer keeps, ``importance`` which of them.
     """
 
     widths: WidthRule = "uniform"
     """The same share of every layer, or (``shared``) the more, the more layers share the channels: residual streams
-    stay nearly whole (:func:`widthwise.search.shared_widths`)."""
-    importance: Importance = "l1"
+    stay nearly whole (:func:`widthwise.search.shared_widths`); or as many as the scores of ``importance`` say
+    (``balanced``, :func:`widthwise.search.balanced_widths`), which only ``sensitivity`` makes comparable."""
+    importance: Ranking = "l1"
     """Which channels stay: ``l1`` (Li et al. 2017), ``geometric_median`` (FPGM, He et al. 2019), ``bn_scale`` (network
-    slimming, Liu et al. 2017), ``l2`` or ``random``."""
+    slimming, Liu et al. 2017), ``l2``, ``random``, or ``sensitivity`` (:func:`widthwise.evaluate.sensitivity`)."""
+    sensitivity_images: int = 1000
+    """Training images for ``sensitivity``."""
     scratch: TrainConfig | None = None
     """Train the small network like this from fresh weights, instead of fine-tuning those that stay."""
     seed: int = 0
-    """Of ``random``."""
+    """Of ``random``, and of the choice of images."""
 
     def __post_init__(self) -> None:
-        check_choices(self, widths=WidthRule, importance=Importance)
+        check_least(self, sensitivity_images=1)
+        check_choices(self, widths=WidthRule, importance=Ranking)
 
     @property
     def needs_trained(self) -> bool:
@@ -53,6 +55,9 @@ class Baseline:
 
     def search(self, task: Task) -> Found:
         """The widths by the rule, and the channels that matter most."""
-        ranking = task.graph.importance(self.importance, seed=self.seed)
-        subnet = task.graph.top(ranking, RULES[self.widths](task.space, task.limits))
-        return Found([], [subnet], retrain=self.scratch)
+        scores = scores_of(task, self.importance, images=self.sensitivity_images, seed=self.seed)
+        if self.widths == "balanced":
+            widths = balanced_widths(task.space, task.limits, scores)
+        else:
+            widths = {"uniform": uniform_widths, "shared": shared_widths}[self.widths](task.space, task.limits)
+        return Found([], [task.graph.top(scores, widths)], retrain=self.scratch)

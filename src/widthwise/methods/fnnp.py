@@ -10,17 +10,27 @@ scores; it starts at the uniform one and at one that leaves residual streams nea
 paper's.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
-from widthwise.channels.importance import Importance
 from widthwise.data import at_most
 from widthwise.errors import ConfigError
 from widthwise.evaluate import Precision
-from widthwise.methods.base import Found, Task, check_choices
+from widthwise.methods.base import Found, Task, check_choices, check_least
 from widthwise.methods.evaluators import AdaptiveBN, Evaluator, EvaluatorName, GlobalBN, ShortTraining, inherited
-from widthwise.search import Evolution, RandomRates, Searcher, ThompsonSampling, best_first, run_search
+from widthwise.methods.ranking import Ranking, scores_of
+from widthwise.search import (
+    Evolution,
+    RandomRates,
+    Searcher,
+    ThompsonSampling,
+    Widths,
+    balanced_widths,
+    best_first,
+    run_search,
+)
 from widthwise.train import TrainConfig
 
 __all__ = ["FNNP", "StrategyName"]
@@ -40,8 +50,11 @@ class FNNP:
     max_rate: float = 0.7
     """R of ``random`` and ``evolution``: the largest pruning rate of a layer, in (0, 1]. The budget may force more:
     then raise it. ``thompson`` finds out what a layer bears; a ``WidthSpace`` sets bounds to all of them."""
-    importance: Importance = "l1"
-    """Which filters of a layer stay."""
+    importance: Ranking = "sensitivity"
+    """Which filters of a layer stay: ``l1`` is the paper's. With ``sensitivity``
+    (:func:`widthwise.evaluate.sensitivity`) a search starts at :func:`widthwise.search.balanced_widths` too."""
+    sensitivity_images: int = 1000
+    """Training images for ``sensitivity``."""
     evaluator: EvaluatorName = "adaptive_bn"
     """How a candidate is judged."""
     calibration_images: int = 1000
@@ -58,12 +71,10 @@ class FNNP:
     """Of strategies and of the choice of images."""
 
     def __post_init__(self) -> None:
-        for name, least in (("candidates", 1), ("calibration_images", 2), ("finalists", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name} must be at least {least}, but got {getattr(self, name)}.")
+        check_least(self, candidates=1, calibration_images=2, finalists=1, sensitivity_images=1)
         if not 0 < self.max_rate <= 1:
             raise ConfigError(f"max_rate (R) is a share in (0, 1], but got {self.max_rate}.")
-        check_choices(self, strategy=StrategyName, evaluator=EvaluatorName, importance=Importance)
+        check_choices(self, strategy=StrategyName, evaluator=EvaluatorName, importance=Ranking)
 
     @property
     def needs_trained(self) -> bool:
@@ -83,10 +94,11 @@ class FNNP:
     def search(self, task: Task) -> Found:
         """Score ``candidates`` strategies under the budget; the best are the finalists."""
         evaluate = self.make_evaluator(task)
-        ranking = task.graph.importance(self.importance, seed=self.seed)
+        ranking = scores_of(task, self.importance, images=self.sensitivity_images, seed=self.seed)
+        starts = [balanced_widths(task.space, task.limits, ranking)] if self.importance == "sensitivity" else []
         with task.reporter as reporter:
             trials = run_search(
-                self.make_searcher(task),
+                self.make_searcher(task, starts),
                 partial(map, lambda widths: evaluate(task.graph.top(ranking, widths))),
                 self.candidates,
                 task.log,
@@ -96,13 +108,13 @@ class FNNP:
         different = list({tuple(t.widths.tolist()): t for t in ranked}.values())
         return Found(ranked, [task.graph.top(ranking, t.widths) for t in different[: self.finalists]])
 
-    def make_searcher(self, task: Task) -> Searcher:
-        """The strategy generation."""
+    def make_searcher(self, task: Task, starts: Sequence[Widths] = ()) -> Searcher:
+        """The strategy generation; one that learns begins at ``starts`` too."""
         if self.strategy == "random":
             return RandomRates(task.space, task.limits, max_rate=self.max_rate, seed=self.seed)
         if self.strategy == "evolution":
-            return Evolution(task.space, task.limits, max_rate=self.max_rate, seed=self.seed)
-        return ThompsonSampling(task.space, task.limits, seed=self.seed)
+            return Evolution(task.space, task.limits, first=starts, max_rate=self.max_rate, seed=self.seed)
+        return ThompsonSampling(task.space, task.limits, first=starts, seed=self.seed)
 
     def make_evaluator(self, task: Task) -> Evaluator:
         """How candidates are judged."""

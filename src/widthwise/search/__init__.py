@@ -1,5 +1,6 @@
 """Which strategies to try: searchers that are asked and told, and know no network; a budget divided over stages."""
 
+from widthwise.search.balance import balanced_widths
 from widthwise.search.base import Searcher, Widths
 from widthwise.search.division import (
     Archive,
@@ -55,6 +56,7 @@ __all__ = [
     "ThompsonSampling",
     "Trial",
     "Widths",
+    "balanced_widths",
     "best_first",
     "best_gene",
     "divide",
