@@ -28,6 +28,17 @@ def test_prune_then_evaluate(tmp_path, capsys):
     assert "run the same command again" in " ".join(capsys.readouterr().err.split())
 
 
+def test_prune_without_a_search(tmp_path, capsys):
+    run = tmp_path / "run"
+    brief = ["--train.epochs", "2", "--finetune.epochs", "1", "--baseline.sensitivity_images", "200"]
+    assert main(["prune", "--method", "baseline", "--reconstruct", "100", *brief, "--run", str(run)]) == 0
+    settings = json.loads((run / "config.json").read_text())["method"]
+    assert (settings["widths"], settings["importance"]) == ("balanced", "sensitivity")
+    capsys.readouterr()
+    assert main(["report", str(run)]) == 0
+    assert "in the order of what they are worth" in (run / "report.html").read_text()
+
+
 def test_it_tells_its_version(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["--version"])

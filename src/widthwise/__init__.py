@@ -4,7 +4,7 @@ from widthwise.channels import ChannelGraph, Group, Subnet
 from widthwise.cost import Budget, CostModel
 from widthwise.data import load_data
 from widthwise.errors import WidthwiseError
-from widthwise.evaluate import accuracy, adaptive_bn, reconstruct_weights
+from widthwise.evaluate import accuracy, adaptive_bn, reconstruct_weights, sensitivity
 from widthwise.export import export_model
 from widthwise.methods import FNNP, Baseline, Exploration, Joint, Result, Stagewise, compress, measure_latency
 from widthwise.runs.model import load, save
@@ -42,6 +42,7 @@ __all__ = [
     "measure_latency",
     "reconstruct_weights",
     "save",
+    "sensitivity",
     "shared",
     "trace",
 ]

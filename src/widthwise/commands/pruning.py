@@ -11,7 +11,7 @@ from widthwise.cost import Budget, CostModel
 from widthwise.data import DataConfig, load_data
 from widthwise.errors import ConfigError, CorruptRun
 from widthwise.evaluate.devices import device_named
-from widthwise.methods import FNNP, Exploration, Figures, Joint, Method, Stagewise
+from widthwise.methods import FNNP, Baseline, Exploration, Figures, Joint, Method, Stagewise
 from widthwise.methods.compress import measure
 from widthwise.recipes import Recipe
 from widthwise.report import comparison_table
@@ -26,8 +26,8 @@ __all__ = ["CONFIG_FILE", "MethodName", "default_folder", "evaluate", "prune"]
 CONFIG_FILE = "prune.yaml"
 """In the run folder: the settings of the command that made it."""
 
-MethodName = Literal["fnnp", "stagewise", "joint", "exploration"]
-"""The names of :data:`widthwise.methods.METHODS`."""
+MethodName = Literal["fnnp", "stagewise", "joint", "exploration", "baseline"]
+"""The names of :data:`widthwise.methods.METHODS`, and ``baseline``: no search."""
 
 
 def prune(
@@ -43,6 +43,7 @@ def prune(
     stagewise: Stagewise = Stagewise(),  # noqa: B008 - frozen
     joint: Joint = Joint(),  # noqa: B008 - frozen
     exploration: Exploration = Exploration(),  # noqa: B008 - frozen
+    baseline: Baseline = Baseline(importance="sensitivity", widths="balanced"),  # noqa: B008 - frozen
     train_first: bool | None = None,
     train: TrainConfig = TrainConfig(epochs=20, lr=0.1),  # noqa: B008 - frozen
     finetune: TrainConfig = TrainConfig(epochs=20, lr=0.02),  # noqa: B008 - frozen
@@ -63,11 +64,12 @@ def prune(
         budget: limits of the small network; a number up to 1 is a fraction of the full model's.
         no_budget: search without limits, with a method that can (joint).
         space: the widths to choose from.
-        method: how to search.
+        method: how to search; or baseline, without a search.
         fnnp: settings of the method fnnp.
         stagewise: settings of the method stagewise.
         joint: settings of the method joint.
         exploration: settings of the method exploration.
+        baseline: which widths and channels stay without a search.
         train_first: whether to train the full model before; by default if no weights are given and the method needs
             them.
         train: how the full model is trained.
@@ -80,7 +82,8 @@ def prune(
         seed: of the full model's first weights, where it is trained here.
         device: where latency is measured (cuda, mps). Searches and trainings take the accelerator by themselves.
     """
-    methods: dict[str, Method] = {"fnnp": fnnp, "stagewise": stagewise, "joint": joint, "exploration": exploration}
+    searches: dict[str, Method] = {"fnnp": fnnp, "stagewise": stagewise, "joint": joint, "exploration": exploration}
+    methods = searches | {"baseline": baseline}
     recipe = Recipe(
         model=model,
         weights=weights,

@@ -52,7 +52,7 @@ class CorrelateConfig:
     """Share of the multiply-adds of the smallest one."""
     largest: float = 0.8
     """Of the largest one; equal to ``smallest`` for networks of one budget."""
-    proxies: tuple[str, ...] = ("adaptive_bn", "global_bn", "short_training", "macs", "params")
+    proxies: tuple[str, ...] = ("adaptive_bn", "global_bn", "short_training", "sensitivity", "macs", "params")
     """Which judgements to look at."""
     against: Against = "finetune"
     """What they should predict: accuracy after fine-tuning the inherited weights, or after training from scratch."""

@@ -8,6 +8,8 @@ from torch import nn
 from widthwise.channels import ChannelGraph, Subnet
 from widthwise.cost import CostModel
 from widthwise.data import ImageData, Split, at_most
+from widthwise.evaluate import sensitivity
+from widthwise.evaluate.sensitivity import SENSITIVITY_BATCH
 from widthwise.methods.evaluators import AdaptiveBN, Evaluator, GlobalBN, ShortTraining, inherited
 from widthwise.train import TrainConfig
 
@@ -23,7 +25,7 @@ class Subject:
     cost: CostModel
     images: ImageData
     calibration_images: int
-    """Training images for batch-norm statistics."""
+    """Training images for batch-norm statistics, and for sensitivities."""
     validation_images: int | None
     """That judgements look at; all of them if not given."""
     short_training: TrainConfig
@@ -51,10 +53,17 @@ def _short_training(s: Subject) -> Evaluator:
     return ShortTraining(inherited(s.model, s.graph), s.images.train, s.validation, config)
 
 
+def _sensitivity(s: Subject) -> Callable[[Subnet], float]:
+    """Minus the scores of the channels that are gone: measured once, after which a judgement costs nothing."""
+    scores = sensitivity(s.model, s.graph, s.calibration.batches(SENSITIVITY_BATCH), seed=s.seed)
+    return lambda subnet: -float(scores[~subnet.keep.cpu()].sum())
+
+
 PROXIES: Mapping[str, Callable[[Subject], Callable[[Subnet], float]]] = {
     "adaptive_bn": _adaptive_bn,
     "global_bn": lambda s: GlobalBN(inherited(s.model, s.graph), s.validation),
     "short_training": _short_training,
+    "sensitivity": _sensitivity,
     "macs": lambda s: lambda subnet: float(s.cost.macs(subnet)),
     "params": lambda s: lambda subnet: float(s.cost.params(subnet)),
 }

@@ -4,10 +4,10 @@
 ECCV 2020). Strategy generation draws a pruning rate per layer; filter pruning keeps the filters with the largest L1
 norm; the evaluation recomputes batch-norm statistics and measures accuracy on validation images.
 
-Where we differ by default, and why: the paper draws rates ``U[0, R]``; in deep networks nearly all such strategies are
-worse than uniform width (docs/fnnp.md has the figures), so strategies come from a search that learns from the
-scores; it starts at the uniform one and at one that leaves residual streams nearly whole. ``strategy="random"`` is the
-paper's.
+Where we differ by default, and why (docs/fnnp.md has the figures): the paper draws rates ``U[0, R]``; in deep networks
+nearly all such strategies are worse than uniform width, so strategies come from a search that learns from the scores.
+And norms of filters say little of what a network needs, so filters are ranked by sensitivity, which also says where to
+start the search. ``strategy="random"`` and ``importance="l1"`` are the paper's.
 """
 
 from collections.abc import Sequence

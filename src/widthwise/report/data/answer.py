@@ -23,6 +23,14 @@ TOO_COSTLY = 105
 """Percent of the budget: where draws at the end of an exploration cost more, it has not converged."""
 
 
+_RULES = {
+    "uniform": "every layer keeps the same share of its channels, as large as the budget allows",
+    "shared": "channels stay the more, the more layers share them, as many as the budget allows",
+    "balanced": "channels go in the order of what they are worth for what they cost, until the budget is met",
+}
+"""What each rule of a baseline does."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
     """The beginning of a report, in sentences."""
@@ -123,10 +131,7 @@ def _why(
     elif finished and run.method == "Baseline":
         scratch = run.config["method"].get("scratch")
         how = "and is trained from fresh weights" if scratch else f"ranked by {run.config['method']['importance']}"
-        yield (
-            "Nothing was searched: every layer keeps the same share of its channels, as large as the budget allows, "
-            f"{how}."
-        )
+        yield f"Nothing was searched: {_RULES[run.config['method']['widths']]}, {how}."
 
 
 def _of_candidates(candidates: Candidates, finished: bool, *, limited: bool) -> Iterator[str]:
