@@ -32,8 +32,9 @@ SHORT = Exploration(
         (replace(SHORT, statistics="global"), widthwise.Budget(params=0.4)),
         (replace(SHORT, prior=None, settings=replace(SHORT.settings, t_alpha=2.0)), widthwise.Budget(macs=0.5)),
         (replace(SHORT, settings=replace(SHORT.settings, resamplings=0)), widthwise.Budget(macs=0.6, params=0.5)),
+        (replace(SHORT, prior="sensitivity"), widthwise.Budget(macs=0.5)),
     ],
-    ids=["macs", "params, global statistics", "from one", "both, no exploration"],
+    ids=["macs", "params, global statistics", "from one", "both, no exploration", "by sensitivity"],
 )
 def test_the_budget_is_met(method: Exploration, budget: widthwise.Budget, tmp_path: Path) -> None:
     torch.manual_seed(0)
@@ -54,6 +55,7 @@ def test_the_budget_is_met(method: Exploration, budget: widthwise.Budget, tmp_pa
     assert sets == 2 * 3 * (method.settings.resamplings + 1)
     tried = sum(len(event["losses"]) for event in events if event["event"] == "widths")
     assert tried == (0 if method.prior is None else 20)
+    assert sum(event["event"] == "sensitivity" for event in events) == (method.prior == "sensitivity")
 
 
 def test_a_trained_network_loses_less_than_with_random_channels() -> None:

@@ -13,7 +13,6 @@ import copy
 from dataclasses import dataclass, field
 from time import perf_counter
 
-from widthwise.channels.importance import Importance
 from widthwise.data import at_most
 from widthwise.errors import ConfigError
 from widthwise.evaluate import Precision
@@ -29,10 +28,11 @@ from widthwise.exploration import (
     explore_and_estimate,
 )
 from widthwise.exploration.search import Evaluate
-from widthwise.methods.base import Found, Task, check_choices
+from widthwise.methods.base import Found, Task, check_choices, check_least
 from widthwise.methods.evaluators import AdaptiveBN, inherited
+from widthwise.methods.ranking import Ranking, scores_of
 from widthwise.parallel import ParallelConfig, workers
-from widthwise.search import Evolution, Trial, Widths
+from widthwise.search import Evolution, Trial, Widths, balanced_widths
 
 __all__ = ["Exploration"]
 
@@ -47,9 +47,9 @@ class Exploration:
     """Training images that sub-networks are judged on (10,000 for ImageNet); fewer if there are no more."""
     batch: int = 125
     """Images of a batch."""
-    prior: Importance | None = "l1"
-    """What orders the channels of a group at the start; with none all start at p = 1 (the paper; with a ``t_alpha``
-    above 1, and many more epochs)."""
+    prior: Ranking | None = "l1"
+    """What orders the channels of a group at the start (``sensitivity`` also gives widths to start with); with none all
+    start at p = 1 (the paper; with a ``t_alpha`` above 1, and many more epochs)."""
     prior_spread: float = 1.0
     """Log-odds of the most important channel of a group at the start, beside the middle one."""
     candidates: int = 100
@@ -73,13 +73,10 @@ class Exploration:
     def __post_init__(self) -> None:
         check_choices(self, statistics=Statistics)
         if self.prior is not None:
-            check_choices(self, prior=Importance)
+            check_choices(self, prior=Ranking)
         if self.prior_spread < 0:
             raise ConfigError(f"prior_spread is 0 or above, but got {self.prior_spread}.")
-        extra = (("candidates", 0), ("candidate_batches", 1))
-        for name, least in (("epochs", 1), ("images", 2), ("batch", 2), ("calibration_images", 2), *extra):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name} is at least {least}, but got {getattr(self, name)}.")
+        check_least(self, epochs=1, images=2, batch=2, calibration_images=2, candidates=0, candidate_batches=1)
 
     @property
     def needs_trained(self) -> bool:
@@ -139,11 +136,13 @@ class Exploration:
         """
         if self.prior is None or not self.candidates:
             return None
+        scores = scores_of(task, self.prior, seed=self.seed)
+        starts = [balanced_widths(task.space, task.limits, scores)] if self.prior == "sensitivity" else []
         return best_widths(
-            Evolution(task.space, task.limits, seed=self.seed),
+            Evolution(task.space, task.limits, first=starts, seed=self.seed),
             evaluate,
             task.graph,
-            task.graph.importance(self.prior, seed=self.seed),
+            scores,
             task.log,
             candidates=self.candidates,
             batches=batches,
@@ -154,6 +153,5 @@ class Exploration:
         """The search before its first sample, at uniform width if no widths are given."""
         first = None
         if self.prior is not None:
-            ranking = task.graph.importance(self.prior, seed=self.seed)
-            first = by_rank(task.graph, ranking, self.prior_spread, widths)
+            first = by_rank(task.graph, scores_of(task, self.prior, seed=self.seed), self.prior_spread, widths)
         return ExplorationEstimation(task.space, task.limits, self.settings, start=first, seed=self.seed)

@@ -22,7 +22,7 @@ Ranking = Literal[Importance, "sensitivity"]
 """An importance of :meth:`ChannelGraph.importance`, or :func:`widthwise.evaluate.sensitivity`."""
 
 
-def scores_of(task: Task, by: Ranking, *, images: int, seed: int) -> Float64[Tensor, "channels"]:
+def scores_of(task: Task, by: Ranking, *, images: int = 1000, seed: int) -> Float64[Tensor, "channels"]:
     """The score of every channel; those with higher ones stay.
 
     Sensitivities are kept in the log: a derivative may differ in its last digits when it is taken again, and a search
