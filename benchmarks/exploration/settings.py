@@ -50,7 +50,7 @@ def cpu() -> ExplorationBenchSettings:
     return ExplorationBenchSettings(
         model="resnet20",
         method=Exploration(epochs=3, candidates=96, precision="bf16", settings=ExplorationSettings(lr=0.01)),
-        fnnp=FNNP(candidates=100, importance="l1", finalists=1, validation_images=2000, precision="bf16"),
+        fnnp=FNNP(candidates=100, sensitivity_images=0, finalists=1, validation_images=2000, precision="bf16"),
         finetune=TrainConfig(epochs=2, lr=0.02, schedule="one_cycle", **fast),
     )
 
@@ -61,7 +61,7 @@ def accelerator() -> ExplorationBenchSettings:
     return ExplorationBenchSettings(
         model="resnet56",
         method=Exploration(),
-        fnnp=FNNP(candidates=200, importance="l1", finalists=1),
+        fnnp=FNNP(candidates=200, sensitivity_images=0, finalists=1),
         finetune=TrainConfig(
             epochs=160, lr=0.1, momentum=0.8, weight_decay=1e-4, schedule="step", step_milestones=(0.5, 0.75), **fast
         ),
@@ -77,7 +77,7 @@ def tiny() -> ExplorationBenchSettings:
         model="digits_net",
         budgets=(0.5,),
         method=method,
-        fnnp=FNNP(candidates=3, importance="l1", finalists=1, calibration_images=64, validation_images=64),
+        fnnp=FNNP(candidates=3, sensitivity_images=0, finalists=1, calibration_images=64, validation_images=64),
         finetune=brief,
         full=replace(brief, max_steps=10),
         calibration_images=64,

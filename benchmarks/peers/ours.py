@@ -19,8 +19,8 @@ def method_of(job: Job) -> Method:
     settings, name = job.task.settings, str(job.task.options["method"])
     if name in METHODS:
         method: Method = getattr(settings, name)
-        if isinstance(method, FNNP) and "importance" in job.task.options:
-            method = replace(method, importance="sensitivity")
+        if isinstance(method, FNNP) and job.task.options.get("balanced"):
+            method = replace(method, sensitivity_images=FNNP().sensitivity_images)
         return seeded(method, job.task.seed)
     return seeded(baselines(settings.scratch)[name], job.task.seed)  # user code: baseline
 

@@ -22,7 +22,7 @@ __all__ = ["SETTINGS", "PeerSettings", "accelerator", "cpu", "cpu_longer", "cpu_
 
 SOME = (
     *("full", "widthwise/fnnp", "widthwise/l1", "widthwise/fnnp/reconstructed", "widthwise/l1/reconstructed"),
-    *("widthwise/fnnp/sensitivity/reconstructed", "widthwise/balanced/reconstructed"),
+    *("widthwise/fnnp/balanced/reconstructed", "widthwise/balanced/reconstructed"),
     *("torch_pruning/l1/local", "torch_pruning/group_norm/local", "torch_pruning/l1/isomorphic/convolved"),
 )
 """Rows of `cpu` that other lengths of fine-tuning are tried on."""
@@ -115,7 +115,7 @@ def cpu() -> PeerSettings:
         finetune=TrainConfig(epochs=1, lr=0.02, **fast),
         scratch=TrainConfig(epochs=4, lr=0.1, **fast),  # user code: uniform
         # user code: fnnp
-        fnnp=FNNP(candidates=100, importance="l1", finalists=1, validation_images=2000, precision="bf16"),
+        fnnp=FNNP(candidates=100, sensitivity_images=0, finalists=1, validation_images=2000, precision="bf16"),
         # end of user code
         stagewise=stagewise,
         joint=_on_train(recipe.method),
@@ -157,7 +157,7 @@ def accelerator() -> PeerSettings:
         model="resnet56",
         finetune=TrainConfig(epochs=100, batch_size=256, lr=0.01, weight_decay=5e-5, **fast),
         scratch=TrainConfig(epochs=200, lr=0.1, **fast),
-        fnnp=FNNP(candidates=200, importance="l1", finalists=1),
+        fnnp=FNNP(candidates=200, sensitivity_images=0, finalists=1),
         stagewise=Stagewise(supernet=replace(Stagewise().supernet, **fast), weights="inherited"),
         joint=_on_train(joint_on_accelerator().joint),
         exploration=Exploration(),
@@ -171,7 +171,7 @@ def tiny() -> PeerSettings:
         model="digits_net",
         finetune=brief,
         scratch=brief,
-        fnnp=FNNP(candidates=3, importance="l1", finalists=1, calibration_images=64, validation_images=64),
+        fnnp=FNNP(candidates=3, sensitivity_images=0, finalists=1, calibration_images=64, validation_images=64),
         stagewise=Stagewise(
             supernet=brief,
             weights="inherited",

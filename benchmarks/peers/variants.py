@@ -87,7 +87,7 @@ def _ours(kind: Kind, titles: dict[str, str]) -> dict[str, Variant]:
 
 
 METHOD_TITLES = {
-    "fnnp": "Widthwise FNNP, L1",
+    "fnnp": "Widthwise FNNP",
     "stagewise": "Widthwise stage-wise",
     "joint": "Widthwise joint",
     "exploration": "Widthwise exploration",
@@ -104,14 +104,13 @@ BASELINE_TITLES = {
 }
 
 
-def _by_sensitivity(row: Variant) -> Variant:
-    """The same method with its own default in place of the paper's L1 norm."""
-    options = {**row.options, "importance": "sensitivity"}
-    return replace(row, title=row.title.replace("L1", "sensitivity"), options=options)
+def _started(row: Variant) -> Variant:
+    """The same search, started at balanced widths too, as is its default."""
+    return replace(row, title=f"{row.title}, balanced start", options={**row.options, "balanced": True})
 
 
 OURS = {**_ours("method", METHOD_TITLES), **_ours("baseline", BASELINE_TITLES)}
-OURS["widthwise/fnnp/sensitivity"] = _by_sensitivity(OURS["widthwise/fnnp"])
+OURS["widthwise/fnnp/balanced"] = _started(OURS["widthwise/fnnp"])
 
 
 def _reconstructed(row: Variant) -> Variant:
@@ -126,7 +125,7 @@ VARIANTS: dict[str, Variant] = {
     **{
         f"{name}/reconstructed": _reconstructed(OURS[name])
         for name in (
-            *("widthwise/fnnp", "widthwise/fnnp/sensitivity", "widthwise/exploration"),
+            *("widthwise/fnnp", "widthwise/fnnp/balanced", "widthwise/exploration"),
             *("widthwise/l1", "widthwise/shared", "widthwise/balanced"),
         )
     },

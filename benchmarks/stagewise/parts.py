@@ -103,7 +103,7 @@ def _fnnp(lab: Lab) -> list[Key]:
 
     def search() -> dict[str, Any]:
         s = lab.settings
-        method = FNNP(candidates=s.fnnp_candidates, importance="l1", seed=s.seed, validation_images=s.judge_images)
+        method = FNNP(candidates=s.fnnp_candidates, sensitivity_images=0, seed=s.seed, validation_images=s.judge_images)
         with lab.searching("fnnp") as log:
             found = method.search(replace(lab.bench.full_task, log=log))
         graph = lab.bench.full_task.graph

@@ -6,11 +6,10 @@ norm; the evaluation recomputes batch-norm statistics and measures accuracy on v
 
 Where we differ by default, and why (docs/fnnp.md has the figures): the paper draws rates ``U[0, R]``; in deep networks
 nearly all such strategies are worse than uniform width, so strategies come from a search that learns from the scores.
-And norms of filters say little of what a network needs, so filters are ranked by sensitivity, which also says where to
-start the search. ``strategy="random"`` and ``importance="l1"`` are the paper's.
+It starts where the sensitivities of channels say (:func:`widthwise.search.balanced_widths`), at uniform width and with
+residual streams nearly whole. ``strategy="random"`` is the paper's.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
@@ -26,7 +25,6 @@ from widthwise.search import (
     RandomRates,
     Searcher,
     ThompsonSampling,
-    Widths,
     balanced_widths,
     best_first,
     run_search,
@@ -50,11 +48,11 @@ class FNNP:
     max_rate: float = 0.7
     """R of ``random`` and ``evolution``: the largest pruning rate of a layer, in (0, 1]. The budget may force more:
     then raise it. ``thompson`` finds out what a layer bears; a ``WidthSpace`` sets bounds to all of them."""
-    importance: Ranking = "sensitivity"
-    """Which filters of a layer stay: ``l1`` is the paper's. With ``sensitivity``
-    (:func:`widthwise.evaluate.sensitivity`) a search starts at :func:`widthwise.search.balanced_widths` too."""
+    importance: Ranking = "l1"
+    """Which filters of a layer stay. By ``sensitivity`` (:func:`widthwise.evaluate.sensitivity`) candidates lose less at
+    first, but an epoch of fine-tuning later they are level or behind."""
     sensitivity_images: int = 1000
-    """Training images for ``sensitivity``."""
+    """Training images for the sensitivities that say where a search starts; without any (0) it has to find out."""
     evaluator: EvaluatorName = "adaptive_bn"
     """How a candidate is judged."""
     calibration_images: int = 1000
@@ -71,7 +69,8 @@ class FNNP:
     """Of strategies and of the choice of images."""
 
     def __post_init__(self) -> None:
-        check_least(self, candidates=1, calibration_images=2, finalists=1, sensitivity_images=1)
+        check_least(self, candidates=1, calibration_images=2, finalists=1)
+        check_least(self, sensitivity_images=int(self.importance == "sensitivity"))
         if not 0 < self.max_rate <= 1:
             raise ConfigError(f"max_rate (R) is a share in (0, 1], but got {self.max_rate}.")
         check_choices(self, strategy=StrategyName, evaluator=EvaluatorName, importance=Ranking)
@@ -95,10 +94,9 @@ class FNNP:
         """Score ``candidates`` strategies under the budget; the best are the finalists."""
         evaluate = self.make_evaluator(task)
         ranking = scores_of(task, self.importance, images=self.sensitivity_images, seed=self.seed)
-        starts = [balanced_widths(task.space, task.limits, ranking)] if self.importance == "sensitivity" else []
         with task.reporter as reporter:
             trials = run_search(
-                self.make_searcher(task, starts),
+                self.make_searcher(task),
                 partial(map, lambda widths: evaluate(task.graph.top(ranking, widths))),
                 self.candidates,
                 task.log,
@@ -108,10 +106,14 @@ class FNNP:
         different = list({tuple(t.widths.tolist()): t for t in ranked}.values())
         return Found(ranked, [task.graph.top(ranking, t.widths) for t in different[: self.finalists]])
 
-    def make_searcher(self, task: Task, starts: Sequence[Widths] = ()) -> Searcher:
-        """The strategy generation; one that learns begins at ``starts`` too."""
+    def make_searcher(self, task: Task) -> Searcher:
+        """The strategy generation."""
         if self.strategy == "random":
             return RandomRates(task.space, task.limits, max_rate=self.max_rate, seed=self.seed)
+        starts = []
+        if self.sensitivity_images:
+            scores = scores_of(task, "sensitivity", images=self.sensitivity_images, seed=self.seed)
+            starts.append(balanced_widths(task.space, task.limits, scores))
         if self.strategy == "evolution":
             return Evolution(task.space, task.limits, first=starts, max_rate=self.max_rate, seed=self.seed)
         return ThompsonSampling(task.space, task.limits, first=starts, seed=self.seed)
