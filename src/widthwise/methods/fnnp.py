@@ -49,8 +49,8 @@ class FNNP:
     """R of ``random`` and ``evolution``: the largest pruning rate of a layer, in (0, 1]. The budget may force more:
     then raise it. ``thompson`` finds out what a layer bears; a ``WidthSpace`` sets bounds to all of them."""
     importance: Ranking = "l1"
-    """Which filters of a layer stay. By ``sensitivity`` (:func:`widthwise.evaluate.sensitivity`) candidates lose less at
-    first, but an epoch of fine-tuning later they are level or behind."""
+    """Which filters of a layer stay. By ``sensitivity`` (:func:`widthwise.evaluate.sensitivity`) candidates lose less,
+    but an epoch of fine-tuning later they are level or behind."""
     sensitivity_images: int = 1000
     """Training images for the sensitivities that say where a search starts; without any (0) it has to find out."""
     evaluator: EvaluatorName = "adaptive_bn"
