@@ -15,7 +15,9 @@ from benchmarks.fnnp.settings import FnnpSettings
 from widthwise import Budget, CostModel, Subnet, WidthSpace, accuracy, adaptive_bn, trace
 from widthwise.data import ImageData, Split, at_most
 from widthwise.errors import InfeasibleBudget
+from widthwise.evaluate import sensitivity
 from widthwise.evaluate.devices import search_device
+from widthwise.evaluate.sensitivity import SENSITIVITY_BATCH
 from widthwise.methods.evaluators import (
     AdaptiveBN,
     Evaluator,
@@ -31,6 +33,7 @@ from widthwise.search import (
     Searcher,
     ThompsonSampling,
     Trial,
+    balanced_widths,
     best_first,
     run_search,
     uniform_widths,
@@ -40,7 +43,11 @@ from widthwise.zoo import load_weights
 
 __all__ = ["PARTS", "SEARCHES", "Experiment"]
 
-SEARCHES = {"thompson": "Thompson sampling", "evolution": "evolution"}
+SEARCHES = {
+    "thompson": "Thompson sampling",
+    "unstarted": "Thompson sampling, no balanced start",
+    "evolution": "evolution, no balanced start",
+}
 """The searches that learn from the scores, as they are called in print."""
 
 
@@ -102,17 +109,26 @@ class Experiment:
         """Strategies of a search that learns from the scores; the first one is the uniform strategy.
 
         Args:
-            name: ``thompson``, FNNP's default, or ``evolution``.
+            name: one of `SEARCHES`; ``thompson`` is FNNP's default.
             seed: of the search; the first of the settings if not given.
         """
         s = self.settings
         seed = s.search_seeds[0] if seed is None else seed
         searcher: Searcher
-        if name == "thompson":
-            searcher = ThompsonSampling(self.space, self.limits, seed=seed)
-        else:
+        if name == "evolution":
             searcher = Evolution(self.space, self.limits, max_rate=s.rate, seed=seed)
+        else:
+            starts = [self.balanced] if name == "thompson" else []
+            searcher = ThompsonSampling(self.space, self.limits, first=starts, seed=seed)
         return self.search(f"{name}/{seed}", searcher, s.candidates)
+
+    @cached_property
+    def balanced(self) -> torch.Tensor:
+        """The widths that the sensitivities of channels ask for, int64 [groups]."""
+        images = self.calibration().batches(SENSITIVITY_BATCH)
+        measured = partial(sensitivity, self.model, self.graph, images, seed=self.settings.seed)
+        found = self.records.once("sensitivity", lambda: {"scores": measured().tolist()})
+        return balanced_widths(self.space, self.limits, torch.tensor(found["scores"], dtype=torch.float64))
 
     @cached_property
     def judge(self) -> Evaluator:

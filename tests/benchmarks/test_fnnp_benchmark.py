@@ -36,7 +36,7 @@ def test_it_resumes_and_ends_in_a_page(weights: Path, tmp_path: Path) -> None:
     page = main(["all", *common]).read_text(encoding="utf-8")
     after = read_events(run / "journal.jsonl")
     assert after[: len(before)] == before, "nothing is computed twice"
-    assert sum(event["event"] == "trial" for event in after) == 4 + 2 + 2 * 4, (
+    assert sum(event["event"] == "trial" for event in after) == 4 + 2 + 3 * 4, (
         "R of 0.7 (as many as the others in `final`), R of 0.9, the searches that learn"
     )
     main(["all", *common])
