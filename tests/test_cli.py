@@ -36,7 +36,7 @@ def test_prune_without_a_search(tmp_path, capsys):
     assert (settings["widths"], settings["importance"]) == ("balanced", "sensitivity")
     capsys.readouterr()
     assert main(["report", str(run)]) == 0
-    assert "in the order of what they are worth" in (run / "report.html").read_text()
+    assert "as wide as the sensitivities of their channels" in (run / "report.html").read_text()
 
 
 def test_it_tells_its_version(capsys):

@@ -1,6 +1,7 @@
 """No search: widths by a rule. What every search has to beat."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from widthwise.methods.base import Found, Task, check_choices, check_least
@@ -22,13 +23,13 @@ class Baseline:
 
     widths: WidthRule = "uniform"
     """The same share of every layer, or (``shared``) the more, the more layers share the channels: residual streams
-    stay nearly whole (:func:`widthwise.search.shared_widths`); or as many as the scores of ``importance`` say
-    (``balanced``, :func:`widthwise.search.balanced_widths`), which only ``sensitivity`` makes comparable."""
+    stay nearly whole (:func:`widthwise.search.shared_widths`); or what the sensitivities of channels ask for
+    (``balanced``, :func:`widthwise.search.balanced_widths`)."""
     importance: Ranking = "l1"
     """Which channels stay: ``l1`` (Li et al. 2017), ``geometric_median`` (FPGM, He et al. 2019), ``bn_scale`` (network
     slimming, Liu et al. 2017), ``l2``, ``random``, or ``sensitivity`` (:func:`widthwise.evaluate.sensitivity`)."""
     sensitivity_images: int = 1000
-    """Training images for ``sensitivity``."""
+    """Training images for sensitivities."""
     scratch: TrainConfig | None = None
     """Train the small network like this from fresh weights, instead of fine-tuning those that stay."""
     seed: int = 0
@@ -55,9 +56,9 @@ class Baseline:
 
     def search(self, task: Task) -> Found:
         """The widths by the rule, and the channels that matter most."""
-        scores = scores_of(task, self.importance, images=self.sensitivity_images, seed=self.seed)
+        scores = partial(scores_of, task, images=self.sensitivity_images, seed=self.seed)
         if self.widths == "balanced":
-            widths = balanced_widths(task.space, task.limits, scores)
+            widths = balanced_widths(task.space, task.limits, scores("sensitivity"))
         else:
             widths = {"uniform": uniform_widths, "shared": shared_widths}[self.widths](task.space, task.limits)
-        return Found([], [task.graph.top(scores, widths)], retrain=self.scratch)
+        return Found([], [task.graph.top(scores(self.importance), widths)], retrain=self.scratch)

@@ -26,7 +26,7 @@ TOO_COSTLY = 105
 _RULES = {
     "uniform": "every layer keeps the same share of its channels, as large as the budget allows",
     "shared": "channels stay the more, the more layers share them, as many as the budget allows",
-    "balanced": "channels go in the order of what they are worth for what they cost, until the budget is met",
+    "balanced": "layers are as wide as the sensitivities of their channels ask for, for what these cost",
 }
 """What each rule of a baseline does."""
 
