@@ -109,6 +109,11 @@ def test_what_cannot_be_measured_is_said(traced: tuple[nn.Module, ChannelGraph])
     model, graph = traced
     with pytest.raises(ConfigError, match="there was no image"):
         sensitivity(model, graph, [])
+    forward = model.forward
+    model.forward = torch.no_grad()(forward)
+    with pytest.raises(ConfigError, match="sensitivity_images=0"):
+        sensitivity(model, graph, batches(6))
+    model.forward = forward
     with torch.no_grad():
         model.head.bias.fill_(float("nan"))
         model.head.weight.fill_(float("inf"))

@@ -41,7 +41,7 @@ def sensitivity(
         float64 [channels], on the CPU.
 
     Raises:
-        ConfigError: there is no image, or the network's outputs are not finite.
+        ConfigError: there is no image, or the network's outputs have no derivative or are not finite.
     """
     device, dtype = placement(model)
     generator = torch.Generator().manual_seed(seed)
@@ -50,6 +50,12 @@ def sensitivity(
         for images, labels in batches:
             gates = torch.ones(graph.num_channels, device=device, dtype=dtype, requires_grad=True)
             logits = logits_of(gated(model, graph, gates)(images.to(device, dtype))).float()
+            if not logits.requires_grad:
+                raise ConfigError(
+                    "The sensitivity of channels is a derivative of the outputs, but this network's forward allows "
+                    "none (torch.no_grad, inference_mode or detach in it). Let it, or do without: "
+                    "FNNP(sensitivity_images=0), importance='l1'."
+                )
             margins = logits.gather(1, labels.to(device)[:, None])[:, 0] - logits.mean(1)
             signs = torch.randint(2, (len(margins),), generator=generator).mul(2).sub(1).to(device)
             (slope,) = torch.autograd.grad((signs * margins).sum(), gates)
