@@ -51,7 +51,7 @@ def test_the_readme_shows_the_best_of_each() -> None:
     )
     expected = [
         (whole, ["widthwise/fnnp"]),
-        (whole, ["widthwise/l1/reconstructed", "widthwise/shared/reconstructed"]),
+        (whole, ["widthwise/balanced/reconstructed"]),
         (whole, ["fastnas/"]),
         (whole, ["torch_pruning/"]),
         (half, ["widthwise/fnnp"]),
