@@ -17,6 +17,9 @@ COLOURS: dict[Kind, str] = {"method": INK[0], "baseline": INK[2], "peer": INK[1]
 MARKERS = "osD^v"
 """One for each settings."""
 
+POINTS = 12
+"""What is so many points below the best row is not drawn: it would press all others together."""
+
 
 def accuracies(found: Found) -> Figure:
     """Accuracy by seed and the means, a panel for each budget, the best on top."""
@@ -45,13 +48,15 @@ def _dots(found: Found, axes: Sequence[Axes]) -> None:
 
 def _times(found: Mapping[float, Mapping[str, Sequence[Summary]]], axes: Sequence[Axes]) -> None:
     for panel, (budget, by_settings) in zip(axes, found.items(), strict=True):
+        everything = [summary for of in by_settings.values() for summary in of]
+        best = max(100 * summary.score for summary in everything)
+        shown = [summary for summary in everything if 100 * summary.score >= best - POINTS]
+        front = undominated(shown)
         for marker, of in zip(MARKERS, by_settings.values(), strict=False):
-            for summary in of:
+            for summary in (s for s in of if s in shown):
                 panel.scatter(
                     summary.total_seconds, 100 * summary.score, s=22, marker=marker, color=COLOURS[summary.kind]
                 )
-        everything = [summary for of in by_settings.values() for summary in of]
-        front = undominated(everything)
         panel.plot([s.total_seconds for s in front], [100 * s.score for s in front], color="0.6", lw=0.8, zorder=0)
         for number, summary in enumerate(front, 1):
             above = 100 * summary.score + 0.03 * (panel.get_ylim()[1] - panel.get_ylim()[0])
@@ -61,7 +66,9 @@ def _times(found: Mapping[float, Mapping[str, Sequence[Summary]]], axes: Sequenc
         panel.xaxis.set_major_formatter("{x:g}")
         panel.xaxis.set_minor_locator(NullLocator())
         panel.legend(fontsize=7)
-        _say(panel, f"search and fine-tuning (s), {budget:.0%}", f"{everything[0].metric} accuracy (%)")
+        left_out = len(everything) - len(shown)
+        note = f" (not shown: {left_out} below {best - POINTS:.0f} %)" if left_out else ""
+        _say(panel, f"search and fine-tuning (s), {budget:.0%}{note}", f"{everything[0].metric} accuracy (%)")
 
 
 def _say(panel: Axes, below: str, beside: str) -> None:

@@ -44,7 +44,7 @@ TASK = Task(
 
 OURS = (
     *("fnnp", "stagewise", "joint", "exploration"),
-    *("uniform", "l1", "shared", "geometric_median", "bn_scale", "random"),
+    *("uniform", "l1", "shared", "balanced", "geometric_median", "bn_scale", "random"),
 )
 
 
@@ -162,7 +162,8 @@ def test_the_command_of_a_row_names_all_but_the_paths() -> None:
 
 def test_kinds_are_methods_baselines_and_peers() -> None:
     of = {kind: {n for n, v in VARIANTS.items() if v.kind == kind} for kind in ("method", "baseline", "peer")}
-    again = {f"widthwise/{name}/reconstructed" for name in ("fnnp", "exploration", "l1", "shared")}
+    again = {f"widthwise/{name}/reconstructed" for name in ("fnnp", "exploration", "l1", "shared", "balanced")}
+    again |= {"widthwise/fnnp/balanced", "widthwise/fnnp/balanced/reconstructed"}
     assert of["method"] - again == {f"widthwise/{name}" for name in METHODS}
     assert (of["method"] | of["baseline"]) - again == {f"widthwise/{name}" for name in OURS}
     assert {VARIANTS[name].tool for name in of["peer"]} == {"torch_pruning", "fastnas", "none"}
@@ -420,6 +421,8 @@ def test_ours_are_those_of_the_settings_with_the_seed_of_the_task() -> None:
         if name in METHODS:
             assert type(method) is METHODS[name]
     assert method.importance == "random"  # type: ignore[attr-defined]
+    starts = [method_of(Job.of(replace(TASK, options={"method": "fnnp", **o}), data)) for o in ({}, {"balanced": True})]
+    assert [start.sensitivity_images for start in starts] == [0, 1000]  # type: ignore[attr-defined]
     assert {name for name, keeps in kept.items() if not keeps} == {"stagewise", "joint", "uniform"}
 
 

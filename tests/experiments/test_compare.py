@@ -223,7 +223,7 @@ def test_what_is_no_finished_run_is_passed_over(folder: Path) -> None:
 def test_all_methods_are_compared_by_default() -> None:
     names = list(every_method(BRIEF))
     assert names[:4] == ["fnnp", "stagewise", "joint", "exploration"]
-    assert names[4:] == ["uniform", "l1", "shared", "geometric_median", "bn_scale", "random"]
+    assert names[4:] == ["uniform", "l1", "shared", "balanced", "geometric_median", "bn_scale", "random"]
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,7 +60,7 @@ def test_a_search_that_was_too_short_is_told(made: Make) -> None:
 @pytest.mark.parametrize(
     ("name", "events", "said"),
     [
-        ("fnnp", 5, "5 candidates have been scored; the best so far is candidate"),
+        ("fnnp", 6, "5 candidates have been scored; the best so far is candidate"),
         ("joint", 1, "1 round has been scored"),
         ("stagewise", 20, "20 choices of widths were looked at"),
         ("exploration", 4, "width strategies"),
