@@ -49,14 +49,14 @@ def _dots(found: Found, axes: Sequence[Axes]) -> None:
 def _times(found: Mapping[float, Mapping[str, Sequence[Summary]]], axes: Sequence[Axes]) -> None:
     for panel, (budget, by_settings) in zip(axes, found.items(), strict=True):
         everything = [summary for of in by_settings.values() for summary in of]
-        best = max(100 * summary.score for summary in everything)
-        shown = [summary for summary in everything if 100 * summary.score >= best - POINTS]
+        least = max(100 * summary.score for summary in everything) - POINTS
+        shown = [summary for summary in everything if 100 * summary.score >= least]
         front = undominated(shown)
         for marker, of in zip(MARKERS, by_settings.values(), strict=False):
-            for summary in (s for s in of if s in shown):
-                panel.scatter(
-                    summary.total_seconds, 100 * summary.score, s=22, marker=marker, color=COLOURS[summary.kind]
-                )
+            for summary in of:
+                if 100 * summary.score >= least:
+                    dot = (summary.total_seconds, 100 * summary.score)
+                    panel.scatter(*dot, s=22, marker=marker, color=COLOURS[summary.kind])
         panel.plot([s.total_seconds for s in front], [100 * s.score for s in front], color="0.6", lw=0.8, zorder=0)
         for number, summary in enumerate(front, 1):
             above = 100 * summary.score + 0.03 * (panel.get_ylim()[1] - panel.get_ylim()[0])
@@ -67,7 +67,7 @@ def _times(found: Mapping[float, Mapping[str, Sequence[Summary]]], axes: Sequenc
         panel.xaxis.set_minor_locator(NullLocator())
         panel.legend(fontsize=7)
         left_out = len(everything) - len(shown)
-        note = f" (not shown: {left_out} below {best - POINTS:.0f} %)" if left_out else ""
+        note = f" (not shown: {left_out} below {least:.0f} %)" if left_out else ""
         _say(panel, f"search and fine-tuning (s), {budget:.0%}{note}", f"{everything[0].metric} accuracy (%)")
 
 

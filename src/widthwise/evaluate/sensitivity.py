@@ -46,10 +46,11 @@ def sensitivity(
     device, dtype = placement(model)
     generator = torch.Generator().manual_seed(seed)
     total, count = torch.zeros(graph.num_channels, dtype=torch.float64, device="cpu"), 0
+    gates = torch.ones(graph.num_channels, device=device, dtype=dtype, requires_grad=True)
+    network = gated(model, graph, gates)
     with evaluating(model), random_state_kept(device), torch.enable_grad():
         for images, labels in batches:
-            gates = torch.ones(graph.num_channels, device=device, dtype=dtype, requires_grad=True)
-            logits = logits_of(gated(model, graph, gates)(images.to(device, dtype))).float()
+            logits = logits_of(network(images.to(device, dtype))).float()
             if not logits.requires_grad:
                 raise ConfigError(
                     "The sensitivity of channels is a derivative of the outputs, but this network's forward allows "

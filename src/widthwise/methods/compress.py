@@ -1,7 +1,7 @@
 """``compress``: from a model, data and a budget to a smaller, trained network in a run folder."""
 
 from collections.abc import Collection, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,7 +34,7 @@ from widthwise.subnet import WidthSpace, materialize
 from widthwise.subnet.resize import tensors_of
 from widthwise.tracing import Layers, trace
 from widthwise.train import TrainConfig
-from widthwise.train.placement import placed
+from widthwise.train.placement import lent
 from widthwise.zoo import ModelSpec
 
 __all__ = ["calibrate_on", "compress", "describe", "measure"]
@@ -195,9 +195,7 @@ def measure(
     times = {batch: latencies(models, images.example(batch)) for batch in sizes}
     figures, device = list[Figures](), search_device()
     for place, (model, subnet) in enumerate(networks):
-        home, dtype = placement(model)
-        away = nullcontext() if home.type == device.type else placed(model, device, dtype=dtype)
-        with away:
+        with lent(model, device):
             val = accuracy(model, images.val)
             test = accuracy(model, images.test) if images.test is not None else None
         figures.append(

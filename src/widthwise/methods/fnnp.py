@@ -69,8 +69,8 @@ class FNNP:
     """Of strategies and of the choice of images."""
 
     def __post_init__(self) -> None:
-        check_least(self, candidates=1, calibration_images=2, finalists=1)
-        check_least(self, sensitivity_images=int(self.importance == "sensitivity"))
+        images = int(self.importance == "sensitivity")
+        check_least(self, candidates=1, calibration_images=2, finalists=1, sensitivity_images=images)
         if not 0 < self.max_rate <= 1:
             raise ConfigError(f"max_rate (R) is a share in (0, 1], but got {self.max_rate}.")
         check_choices(self, strategy=StrategyName, evaluator=EvaluatorName, importance=Ranking)

@@ -1,6 +1,5 @@
 """Which channels of a layer stay: their scores, from the weights alone or from training images too."""
 
-from contextlib import nullcontext
 from typing import Literal
 
 import torch
@@ -11,10 +10,9 @@ from widthwise.channels.importance import Importance
 from widthwise.data import at_most
 from widthwise.evaluate import sensitivity
 from widthwise.evaluate.devices import search_device
-from widthwise.evaluate.modes import placement
 from widthwise.evaluate.sensitivity import SENSITIVITY_BATCH
 from widthwise.methods.base import Task
-from widthwise.train.placement import placed
+from widthwise.train.placement import lent
 
 __all__ = ["Ranking", "scores_of"]
 
@@ -39,9 +37,7 @@ def scores_of(task: Task, by: Ranking, *, images: int = 1000, seed: int) -> Floa
     known = next((event for event in task.log.events if event.get("event") == "sensitivity"), None)
     if known is None:
         batches = at_most(task.data.train, images, seed).batches(SENSITIVITY_BATCH, device=search_device())
-        home, dtype = placement(task.model)
-        away = nullcontext() if home.type == search_device().type else placed(task.model, search_device(), dtype=dtype)
-        with away:
+        with lent(task.model, search_device()):
             scores = sensitivity(task.model, task.graph, batches, seed=seed)
         known = {"event": "sensitivity", "scores": [float(f"{score:.6g}") for score in scores.tolist()]}
         task.log.append(known)

@@ -1,12 +1,14 @@
 """Where a model lies and in which type, changed for a training and put back after it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["placed"]
+from widthwise.evaluate.modes import placement
+
+__all__ = ["lent", "placed"]
 
 _HALF = (torch.float16, torch.bfloat16)
 
@@ -36,6 +38,12 @@ def placed(
         for (group, name, tensor), (home, found, contiguous) in zip(_tensors(model), before, strict=True):
             value = tensor.detach().to(home, found)
             _put(group, name, value.contiguous() if contiguous else value)
+
+
+def lent(model: nn.Module, device: torch.device) -> AbstractContextManager[None]:
+    """`model` on `device` inside, in its own type; where it lies on such a device already, nothing is moved."""
+    home, dtype = placement(model)
+    return nullcontext() if home.type == device.type else placed(model, device, dtype=dtype)
 
 
 def _put(group: dict[str, Tensor], name: str, value: Tensor) -> None:
