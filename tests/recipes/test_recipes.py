@@ -74,7 +74,11 @@ def short(recipe: Recipe, data: Path, size: int) -> Recipe:
     )
 
 
-@pytest.mark.parametrize("name", RECIPES)
+HEAVY = {"exploration_vgg11_imagenet"}
+"""134 million parameters, copied for each sub-network: a minute alone."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in HEAVY else []) for n in RECIPES])
 def test_every_recipe_runs_on_a_tree_of_images(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         sys.modules["widthwise.methods.compress"], "LATENCY_BATCHES", (1,)
