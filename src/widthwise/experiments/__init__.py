@@ -2,7 +2,8 @@
 
 from widthwise.experiments.compare import compare
 from widthwise.experiments.comparison import Arm, Comparison
-from widthwise.experiments.correlate import CorrelateConfig, Correlations, Judged, correlate
+from widthwise.experiments.correlate import CorrelateConfig, correlate
+from widthwise.experiments.correlations import Correlations, Judged
 from widthwise.experiments.rows import baselines, every_method
 from widthwise.experiments.table import Spread, Table
 

@@ -4,13 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
-from math import isfinite, nan
+from math import isfinite
 from pathlib import Path
 from statistics import fmean
 from time import perf_counter
 from typing import Literal
 
-from matplotlib.figure import Figure
 from torch import nn
 
 from widthwise.channels import Subnet
@@ -20,16 +19,14 @@ from widthwise.errors import ConfigError
 from widthwise.evaluate import accuracy, adaptive_bn
 from widthwise.evaluate.devices import search_device
 from widthwise.evaluate.modes import placement
-from widthwise.evaluate.ranking import Correlation, Estimate, correlation
+from widthwise.experiments.correlations import Correlations, Judged
 from widthwise.experiments.networks import different, evenly, random_networks
 from widthwise.experiments.proxies import PROXIES, Subject
-from widthwise.experiments.table import Table
 from widthwise.methods import Trainer
 from widthwise.methods.base import check_choices
 from widthwise.methods.compress import describe
 from widthwise.methods.evaluators import Evaluator, calibration_batches
 from widthwise.methods.initialise import fresh
-from widthwise.report.figures import scatter_figure
 from widthwise.report.render import svg_of, write_figure
 from widthwise.runs import Journal, RunFolder
 from widthwise.search import Widths
@@ -37,7 +34,7 @@ from widthwise.subnet import Space, WidthSpace, materialize
 from widthwise.tracing import trace
 from widthwise.train import TrainConfig
 
-__all__ = ["Against", "CorrelateConfig", "Correlations", "Judged", "correlate"]
+__all__ = ["Against", "CorrelateConfig", "correlate"]
 
 Against = Literal["finetune", "scratch"]
 
@@ -84,67 +81,6 @@ class CorrelateConfig:
         if unknown or not self.proxies:
             raise ConfigError(f"Proxies are some of {', '.join(PROXIES)}, but got {', '.join(unknown) or 'none'}.")
         check_choices(self, against=Against)
-
-
-@dataclass(frozen=True)
-class Judged:
-    """One sub-network with its scores and its accuracy."""
-
-    widths: tuple[int, ...]
-    macs: int
-    accuracy: float
-    """Top-1 after training, in [0, 1]; on the test images where there are any."""
-    scores: Mapping[str, float | None]
-    """By proxy; higher should be better. None where a proxy gave no finite number: it is judged without this one."""
-
-
-@dataclass(frozen=True)
-class Correlations:
-    """What :func:`correlate` found."""
-
-    networks: tuple[Judged, ...]
-    by_proxy: Mapping[str, Correlation]
-    """With 95 % bootstrap intervals over the networks."""
-    seconds: Mapping[str, float]
-    """That one judgement takes, mean by proxy."""
-
-    def table(self) -> Table:
-        """A row per proxy."""
-        k = max(found.k for found in self.by_proxy.values())  # less for a proxy that judged fewer networks
-        title = f"{len(self.networks)} sub-networks; 95 % bootstrap intervals over them."
-        if any(c.models < len(self.networks) for c in self.by_proxy.values()):
-            title += " A proxy that gave no number for some of them is judged by the others."
-        columns = ("proxy", "Pearson", "Kendall", "Spearman", f"phi({k})", "seconds each")
-        rows = [
-            (name, c.pearson, c.kendall, c.spearman, c.phi, f"{self.seconds[name]:.2f}")
-            for name, c in self.by_proxy.items()
-        ]
-        return Table(title, columns, tuple(rows))
-
-    def networks_table(self) -> Table:
-        """A row per sub-network: what was drawn, how it was judged and what became of it."""
-        columns = ("network", "widths", "MACs", "accuracy (%)", *self.by_proxy)
-        rows = [
-            (
-                str(place),
-                " ".join(map(str, n.widths)),
-                str(n.macs),
-                f"{100 * n.accuracy:.4g}",
-                *map(_digits, n.scores.values()),
-            )
-            for place, n in enumerate(self.networks)
-        ]
-        return Table("The sub-networks that were judged and trained.", columns, tuple(rows))
-
-    def figure(self) -> Figure:
-        """Every proxy's scores against the accuracies."""
-        scores = {name: [network.scores[name] for network in self.networks] for name in self.by_proxy}
-        taus = {name: str(found.kendall) for name, found in self.by_proxy.items()}
-        return scatter_figure([network.accuracy for network in self.networks], scores, taus)
-
-
-def _digits(score: float | None) -> str:
-    return "" if score is None else f"{score:.6g}"
 
 
 def correlate(
@@ -273,24 +209,15 @@ def _correlations(
     records: _Records,
     names: Sequence[str],
 ) -> Correlations:
-    places = range(len(drawn))
-    found = {name: [records.values[f"{name}/{place}"] for place in places] for name in names}
-    scores = {name: [value for value, _ in pairs] for name, pairs in found.items()}
-    networks = tuple(
+    found = {name: [records.values[f"{name}/{place}"] for place in range(len(drawn))] for name in names}
+    networks = [
         Judged(
             tuple(subject.graph.widths(subnet).tolist()),
             subject.cost.macs(subnet),
             reached[place],
-            {name: scores[name][place] for name in names},
+            {name: found[name][place][0] for name in names},
         )
         for place, subnet in enumerate(drawn)
-    )
-    figures = {name: _of_known(scores[name], reached, k, subject.seed) for name in names}
-    return Correlations(networks, figures, {name: fmean(s for _, s in pairs) for name, pairs in found.items()})
-
-
-def _of_known(scores: Sequence[float | None], reached: Sequence[float], k: int, seed: int) -> Correlation:
-    known = [(score, accuracy) for score, accuracy in zip(scores, reached, strict=True) if score is not None]
-    if not known:  # it says nothing; the others do
-        return Correlation(0, 0, *[Estimate(nan, nan, nan)] * 4)
-    return correlation([score for score, _ in known], [accuracy for _, accuracy in known], k, seed=seed)
+    ]
+    seconds = {name: fmean(seconds for _, seconds in pairs) for name, pairs in found.items()}
+    return Correlations.of(networks, seconds, k, subject.seed)
