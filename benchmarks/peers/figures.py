@@ -1,6 +1,7 @@
 """What the page of the comparison shows as pictures."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -38,25 +39,22 @@ def accuracy_for_time(found: Mapping[str, Found]) -> Figure:
 
 def _dots(found: Found, axes: Sequence[Axes]) -> None:
     for panel, (budget, of) in zip(axes, found.items(), strict=True):
-        for place, summary in enumerate(reversed(of)):
+        shown, note = _together(of)
+        for place, summary in enumerate(reversed(shown)):
             scores, colour = [100 * score for score in summary.values(summary.metric)], COLOURS[summary.kind]
             panel.scatter(scores, [place] * len(scores), s=14, color=colour, alpha=0.7)
             panel.vlines(100 * summary.score, place - 0.3, place + 0.3, color=colour)
-        panel.set_yticks(range(len(of)), [summary.name for summary in reversed(of)], fontsize=7)
-        _say(panel, f"{of[0].metric} accuracy (%), {budget:.0%}", "")
+        panel.set_yticks(range(len(shown)), [summary.name for summary in reversed(shown)], fontsize=7)
+        _say(panel, f"{of[0].metric} accuracy (%), {budget:.0%}{note}", "")
 
 
 def _times(found: Mapping[float, Mapping[str, Sequence[Summary]]], axes: Sequence[Axes]) -> None:
     for panel, (budget, by_settings) in zip(axes, found.items(), strict=True):
-        everything = [summary for of in by_settings.values() for summary in of]
-        least = max(100 * summary.score for summary in everything) - POINTS
-        shown = [summary for summary in everything if 100 * summary.score >= least]
-        front = undominated(shown)
-        for marker, of in zip(MARKERS, by_settings.values(), strict=False):
-            for summary in of:
-                if 100 * summary.score >= least:
-                    dot = (summary.total_seconds, 100 * summary.score)
-                    panel.scatter(*dot, s=22, marker=marker, color=COLOURS[summary.kind])
+        shown, note = _together([summary for of in by_settings.values() for summary in of])
+        front, markers = undominated(shown), dict(zip(by_settings, cycle(MARKERS), strict=False))
+        for summary in shown:
+            dot, colour = (summary.total_seconds, 100 * summary.score), COLOURS[summary.kind]
+            panel.scatter(*dot, s=22, marker=markers[summary.settings], color=colour)
         panel.plot([s.total_seconds for s in front], [100 * s.score for s in front], color="0.6", lw=0.8, zorder=0)
         for number, summary in enumerate(front, 1):
             above = 100 * summary.score + 0.03 * (panel.get_ylim()[1] - panel.get_ylim()[0])
@@ -66,9 +64,15 @@ def _times(found: Mapping[float, Mapping[str, Sequence[Summary]]], axes: Sequenc
         panel.xaxis.set_major_formatter("{x:g}")
         panel.xaxis.set_minor_locator(NullLocator())
         panel.legend(fontsize=7)
-        left_out = len(everything) - len(shown)
-        note = f" (not shown: {left_out} below {least:.0f} %)" if left_out else ""
-        _say(panel, f"search and fine-tuning (s), {budget:.0%}{note}", f"{everything[0].metric} accuracy (%)")
+        _say(panel, f"search and fine-tuning (s), {budget:.0%}{note}", f"{shown[0].metric} accuracy (%)")
+
+
+def _together(of: Sequence[Summary]) -> tuple[list[Summary], str]:
+    """The rows near the best one, and a remark about the others."""
+    least = max(summary.score for summary in of) - POINTS / 100
+    shown = [summary for summary in of if summary.score >= least]
+    left_out = len(of) - len(shown)
+    return shown, f" (not shown: {left_out} below {least:.0%})" if left_out else ""
 
 
 def _say(panel: Axes, below: str, beside: str) -> None:

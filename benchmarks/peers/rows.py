@@ -89,6 +89,11 @@ class Summary:
         """Whose it is."""
         return self.rows[0].kind
 
+    @property
+    def settings(self) -> str:
+        """Name of the settings of its runs."""
+        return self.rows[0].settings
+
     def values(self, field: str) -> list[float]:
         """Of a field or property, where known."""
         found = (getattr(row, field) for row in self.rows)
