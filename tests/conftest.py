@@ -4,13 +4,14 @@ import os
 import sys
 from pathlib import Path
 
-import jaxtyping
 import pytest
+
+from typecheck import check_annotations_of
 
 # The import hook must be in place before the first `import widthwise`.
 if "widthwise" in sys.modules:  # pragma: no cover
     raise RuntimeError("import widthwise only after conftest has installed the jaxtyping hook")
-jaxtyping.install_import_hook("widthwise", "typecheck.checked").__enter__()
+check_annotations_of("widthwise")
 
 import torch
 
