@@ -46,6 +46,21 @@ def test_it_tells_its_version(capsys):
     assert widthwise.__version__ in capsys.readouterr().out
 
 
+def test_help_says_what_every_setting_means(capsys):
+    for command in ("prune", "compare"):
+        with pytest.raises(SystemExit) as stop:
+            main([command, "--help"])
+        assert stop.value.code == 0
+        text = " ".join(capsys.readouterr().out.split())
+        assert text.startswith(f"usage: widthwise [options] {command} [options] ")
+        assert "How many of the best are fine-tuned. (type: int, default: 2)" in text
+        assert "`" not in text
+        assert ":class:" not in text
+    with pytest.raises(SystemExit):
+        main(["report", "--help"])
+    assert "[--out OUT] runs [runs ...]" in " ".join(capsys.readouterr().out.split())
+
+
 def test_settings_from_a_file_and_printed(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["prune", *QUICK, "--print_config"])

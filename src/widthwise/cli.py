@@ -13,7 +13,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 from rich.console import Console
 
 from widthwise.commands import COMMANDS
@@ -23,10 +23,38 @@ from widthwise.runs import write_text
 
 __all__ = ["main"]
 
+set_parsing_settings(docstring_parse_attribute_docstrings=True)  # what --help says of a setting stands below its field
+
+
+class _PlainHelp(DefaultHelpFormatter):
+    """Docstrings without their markup, and a usage that does not list hundreds of options."""
+
+    def add_usage(self, usage: str | None, actions: Any, groups: Any, prefix: str | None = None) -> None:
+        positional = [action for action in actions if not action.option_strings]
+        if usage is None and len(actions) - len(positional) > MANY:
+            usage = self._format_usage(None, positional, [], None).removeprefix("usage: ").strip() + " [options]"
+        super().add_usage(usage, actions, groups, prefix)
+
+    def start_section(self, heading: str | None) -> None:
+        super().start_section(_plain(heading) if heading else heading)
+
+    def _expand_help(self, action: Any) -> str:
+        return _plain(super()._expand_help(action))
+
+
+MANY = 20
+"""Options that a usage may list."""
+
+
+def _plain(text: str) -> str:
+    """A docstring as a terminal shows it: names without roles and backticks, on one line."""
+    return " ".join(re.sub(r"(?::[a-z]+:)?(`+)~?([^`]+)\1", r"\2", text).split())
+
 
 def _command(name: str) -> ArgumentParser:
     function = COMMANDS[name]
-    part = ArgumentParser(description=(function.__doc__ or "").partition("\n")[0])
+    about = (function.__doc__ or "").partition("\n")[0]
+    part = ArgumentParser(description=about)
     part.add_argument("--config", action="config", help="a file with any of the settings below")
     options = signature(function).parameters
     flags = [key for key, option in options.items() if option.annotation is bool]
@@ -50,7 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("accelerate").setLevel(logging.ERROR)
     commands = {name: _command(name) for name in COMMANDS}
     about = "Finds how wide each layer of a network needs to be."
-    parser = ArgumentParser(prog="widthwise", description=about, version=metadata.version("widthwise"))
+    version = metadata.version("widthwise")
+    parser = ArgumentParser(prog="widthwise", description=about, version=version, formatter_class=_PlainHelp)
     subcommands = parser.add_subcommands()
     for name, part in commands.items():
         subcommands.add_subcommand(name, part, help=part.description)

@@ -43,7 +43,8 @@ class DivisionSettings:
     """How the budget is divided over the stages."""
 
     how: How = "knapsack"
-    """See :data:`How`."""
+    """``knapsack`` evaluates genes all over the front of each stage, then chooses exactly (ours); ``evolution`` is the
+    paper's (Algorithms 2 and 3)."""
     manager: EvolutionSettings = field(default_factory=EvolutionSettings)
     """The evolution of the division."""
     stage: EvolutionSettings = field(default_factory=EvolutionSettings)
