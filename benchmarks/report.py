@@ -167,7 +167,7 @@ def schedules(images: Any, trainings: Mapping[str, Mapping[str, Any]], notes: Se
     """What the figures hang on: the images, how everything was trained (each a ``TrainConfig`` as JSON), and notes."""
     lines = ["## Settings", "", f"Images: {images}.", ""]
     for name, training in trainings.items():
-        keys = ("epochs", "batch_size", "lr", "schedule", "precision")
+        keys = ("max_steps" if training["max_steps"] else "epochs", "batch_size", "lr", "schedule", "precision")
         lines.append(f"- {name}: " + ", ".join(f"{key} {training[key]}" for key in keys))
     return "\n".join([*lines, *(f"- {note}" for note in notes)])
 

@@ -116,6 +116,14 @@ def test_trace_writes_json_and_nothing_else(tmp_path):
         assert said in done.stderr
 
 
+def test_a_trace_on_images_of_another_shape_says_how_to_name_it(capsys, tmp_path, monkeypatch):
+    (tmp_path / "grey.py").write_text("import torch\ndef build(): return torch.nn.Conv2d(1, 4, 3)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["trace", "grey:build"]) == 2
+    assert "say which: --shape 1x28x28" in " ".join(capsys.readouterr().err.split())
+    assert main(["trace", "grey:build", "--shape", "1x28x28"]) == 0
+
+
 @pytest.mark.parametrize("command", ["trace", "prune"])
 @pytest.mark.parametrize(
     ("form", "patterns"),

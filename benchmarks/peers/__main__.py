@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None) -> Path:
 
     if command.part == "list":
         for name, variant in VARIANTS.items():
-            say(f"{name:36}{variant.title}, {variant.lines} lines")
+            say(f"{name:40} {variant.title}, {variant.lines} lines")
         return command.docs
     if command.part == "run":
         _run(command, say)

@@ -52,8 +52,36 @@ class Augmented(Dataset[tuple[Tensor, int]]):
         return torch.rand(1, 4, 4) + index, index % 2
 
 
+class Drawn(Augmented):
+    """Draws from a generator of its own."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.rand(1, 4, 4, generator=GENERATOR) + index, index % 2
+
+
+GENERATOR = torch.Generator()
+
+
+class Stacked(IterableDataset[tuple[Tensor, int]]):
+    """A list in a stream."""
+
+    def __init__(self, items: list[tuple[Tensor, int]]) -> None:
+        self.items = items
+
+    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+        return iter(self.items)
+
+
 def _tensors(n: int = 20, classes: int = 4) -> TensorDataset:
     return TensorDataset(torch.randn(n, 3, 8, 8), torch.arange(n) % classes)
+
+
+def test_other_images_with_the_same_labels_are_other_data() -> None:
+    items = [[(torch.randn(1, 4, 4), index % 2) for index in range(12)] for _ in range(2)]
+    for wrap in (Items, lambda of: DataLoader(Stacked(of), batch_size=4)):
+        first, again, other = (load_data((wrap(of),) * 2).val.fingerprint() for of in (items[0], items[0], items[1]))
+        assert first == again != other
+    assert load_data((Drawn(),) * 2).val.fingerprint() == load_data((Drawn(),) * 2).val.fingerprint()
 
 
 def test_a_dataset_is_split_by_class() -> None:

@@ -82,7 +82,7 @@ def test_constant_inputs_have_no_correlation() -> None:
     result = correlation([0.1] * 6, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], resamples=20)
     assert math.isnan(result.pearson.value)
     assert math.isnan(result.kendall.low)
-    assert 0 < result.phi.value < 1
+    assert math.isnan(result.phi.value)  # that of guessing would look like a finding
 
 
 def test_correlation_intervals() -> None:

@@ -15,7 +15,7 @@ from torch import nn
 
 import widthwise
 from widthwise.cli import main
-from widthwise.errors import ConfigError, RunMismatch
+from widthwise.errors import ConfigError, InfeasibleBudget, RunMismatch
 from widthwise.experiments import Comparison, Spread, baselines, compare, every_method
 from widthwise.experiments.comparison import _exceptions
 from widthwise.experiments.comparison import compared as compared_runs
@@ -27,6 +27,7 @@ from widthwise.subnet import WidthSpace
 from widthwise.train import TrainConfig
 
 BRIEF = TrainConfig(epochs=1, batch_size=128, lr=0.05)
+L1 = Baseline(widths="uniform", importance="l1")
 
 
 def net() -> nn.Module:
@@ -102,7 +103,7 @@ def test_another_network_does_not_get_the_trained_weights_of_the_first(folder: P
             "digits",
             budget=widthwise.Budget(macs=0.5),
             run=folder,
-            methods={"l1": Baseline()},
+            methods={"l1": L1},
             seeds=(3,),
             finetune=BRIEF,
             train=TrainConfig(epochs=2, lr=0.1),
@@ -115,7 +116,7 @@ def test_other_images_are_another_run(tmp_path: Path) -> None:
         run = tmp_path / next(iter(options))
         for changed in (False, True):
             images = widthwise.load_data("digits", **(options if changed else {}))
-            arguments = {"budget": widthwise.Budget(macs=0.5), "methods": {"l1": Baseline()}, "seeds": (0,), "run": run}
+            arguments = {"budget": widthwise.Budget(macs=0.5), "methods": {"l1": L1}, "seeds": (0,), "run": run}
             if not changed:
                 compare(net(), images, finetune=TrainConfig(epochs=0), **arguments)
                 continue
@@ -128,8 +129,8 @@ def test_other_images_are_another_run(tmp_path: Path) -> None:
     [
         ({"finetune": replace(BRIEF, lr=0.07)}, r"finetune\.lr"),
         ({"budget": widthwise.Budget(macs=0.3)}, r"budget\.macs"),
-        ({"methods": {"l1": Baseline(importance="l2")}}, r"method\.importance"),
-        ({"methods": {"mine": Baseline()}, "space": WidthSpace(multiple_of=4)}, r"space\.multiple_of"),
+        ({"methods": {"l1": replace(L1, importance="l2")}}, r"method\.importance"),
+        ({"methods": {"mine": L1}, "space": WidthSpace(multiple_of=4)}, r"space\.multiple_of"),
         ({"reconstruct": 64}, "reconstruct"),
         ({"pin": "*"}, "graph"),
     ],
@@ -139,7 +140,7 @@ def test_another_setting_is_refused_in_the_same_folder(
     folder: Path, changed: dict[str, Any], message: str, seed: int
 ) -> None:
     """With a seed that is there and with a new one, which would be averaged with those there."""
-    settings = {"budget": widthwise.Budget(macs=0.5), "methods": {"l1": Baseline()}, "finetune": BRIEF}
+    settings = {"budget": widthwise.Budget(macs=0.5), "methods": {"l1": L1}, "finetune": BRIEF}
     train = TrainConfig(epochs=2, lr=0.1)
     with pytest.raises(RunMismatch, match=message):
         compare(net(), "digits", run=folder, seeds=(seed,), train=train, **{**settings, **changed})
@@ -194,9 +195,9 @@ def test_weights_are_reconstructed_where_they_are_inherited(tmp_path: Path) -> N
 def test_without_methods_there_is_nothing_to_compare(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="needs methods and seeds"):
         compare(net(), "digits", budget=widthwise.Budget(macs=0.5), run=tmp_path, methods={})
-    for name in ("l1 1/2", "..", "", "full"):
+    for name in ("l1 1/2", "..", "", "full", "comparison.txt"):
         with pytest.raises(ConfigError, match="without slashes"):
-            compare(net(), "digits", budget=widthwise.Budget(macs=0.5), run=tmp_path, methods={name: Baseline()})
+            compare(net(), "digits", budget=widthwise.Budget(macs=0.5), run=tmp_path, methods={name: L1})
 
 
 def test_an_untrained_network_has_no_accuracy_to_drop_from(tmp_path: Path) -> None:
@@ -209,15 +210,45 @@ def test_an_untrained_network_has_no_accuracy_to_drop_from(tmp_path: Path) -> No
 
 def test_what_is_no_finished_run_is_passed_over(folder: Path) -> None:
     finished = [(arm.name, len(arm.runs)) for arm in compared(folder).arms]
-    copy, cut = folder / "l1" / "seed-3-old", folder / "random" / "seed-8"
-    shutil.copytree(folder / "l1" / "seed-3", copy)
+    copies, cut = [folder / "l1" / name for name in ("seed-3-old", "seed-03")], folder / "random" / "seed-8"
+    for copy in copies:
+        shutil.copytree(folder / "l1" / "seed-3", copy)
     cut.mkdir(parents=True)
     (cut / "journal.jsonl").touch()  # killed before it wrote its settings
     try:
         assert [(arm.name, len(arm.runs)) for arm in compared(folder).arms] == finished
     finally:
-        shutil.rmtree(copy)
-        shutil.rmtree(cut)
+        for folder in (*copies, cut):
+            shutil.rmtree(folder)
+
+
+def test_tables_of_somebody_else_are_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "comparison.md").write_text("mine")
+    with pytest.raises(RunMismatch, match=r"comparison\.md.*somebody else's"):
+        compared(tmp_path, ("l1",), (3,))
+    assert (tmp_path / "comparison.md").read_text() == "mine"
+
+
+def test_a_budget_that_no_network_meets_is_refused_before_any_training(tmp_path: Path) -> None:
+    budgets = {"budget": widthwise.Budget(macs=1e-4), "methods": {"l1": L1}, "train": TrainConfig(epochs=1)}
+    with pytest.raises(InfeasibleBudget):
+        compare(net(), "digits", run=tmp_path / "run", **budgets)
+    for wrong in ({"seeds": (0, -1)}, {"reconstruct": 1}):
+        with pytest.raises(ConfigError):
+            compare(net(), "digits", run=tmp_path / "run", **(budgets | wrong))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_network_that_computes_something_else_is_another_one(tmp_path: Path) -> None:
+    """With the same weights."""
+    settings = {"budget": widthwise.Budget(macs=0.5), "methods": {"l1": L1}, "seeds": (0,), "run": tmp_path}
+    compare(net(), "digits", finetune=TrainConfig(epochs=0), **settings)
+    other = net()
+    for module in other.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = 1.0
+    with pytest.raises(RunMismatch, match=r"model\.modules"):
+        compare(other, "digits", finetune=TrainConfig(epochs=0), **settings)
 
 
 def test_all_methods_are_compared_by_default() -> None:

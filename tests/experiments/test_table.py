@@ -52,6 +52,13 @@ def test_json_has_the_values() -> None:
     assert rows[1]["accuracy (%)"] == {"mean": None, "std": None, "values": []}
 
 
+def test_numbers_stay_numbers() -> None:
+    table = Table("", ("proxy", "networks", "score"), (("macs", 3, 1307423.25), ("loss", 3, "")))
+    assert table.to("csv").splitlines()[1:] == ["macs,3,1307423.25", "loss,3,"]
+    assert json.loads(table.to("json"))["rows"][0] == {"proxy": "macs", "networks": 3, "score": 1307423.25}
+    assert "1.3074e+06" in table.to("text")
+
+
 def test_latex_escapes() -> None:
     latex = TABLE.to("latex")
     assert r"fnnp\_a & 91.00 $\pm$ 1.41 & $\geq$ 10.0 \\" in latex

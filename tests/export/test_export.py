@@ -1,6 +1,7 @@
 """Networks as files: they compute the same, for any number of images, or are not kept."""
 
 import errno
+import json
 import random
 from pathlib import Path
 
@@ -169,3 +170,10 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main(["export", str(run), "--to", "pt2", "--fixed_batch", "3", "--out", str(tmp_path / "three.pt2")]) == 0
     assert (tmp_path / "three.pt2").exists()
     assert main(["export", str(run), "--fixed_batch", "0", "--out", str(tmp_path / "none.onnx")]) == 2
+    facts = json.loads((run / "subnet.json").read_text())
+    (run / "subnet.json").write_text(json.dumps({**facts, "builder": None}))  # as compress leaves it without one
+    capsys.readouterr()
+    for command in (["export", str(run), "--out", str(tmp_path / "again.onnx")], ["evaluate", str(run)]):
+        assert main(command) == 2
+        assert "--builder" in capsys.readouterr().err
+        assert main([*command, "--builder", "digits_net"]) == 0

@@ -38,7 +38,8 @@ class Residual(nn.Module):
 def test_widths_are_those_of_the_rule() -> None:
     model, budget, untrained = Residual(), Budget(macs=0.5), TrainConfig(epochs=0)
     streams = []
-    for method, rule in ((Baseline(), uniform_widths), (Baseline(widths="shared"), shared_widths)):
+    for name, rule in (("uniform", uniform_widths), ("shared", shared_widths)):
+        method = Baseline(widths=name, importance="l1")
         result = widthwise.compress(model, "digits", budget=budget, method=method, finetune=untrained)
         space = WidthSpace().of(result.graph)
         wanted = rule(space, budget.on(CostModel(result.graph), space))
@@ -52,7 +53,7 @@ def test_widths_are_those_of_the_rule() -> None:
 def test_balanced_widths_come_from_sensitivities_of_training_images(tmp_path: Path) -> None:
     data, model, budget = widthwise.load_data("digits"), Residual(), Budget(macs=0.5)
     fit(model, data.train, TrainConfig(epochs=2, lr=0.05))
-    method = Baseline(widths="balanced", importance="sensitivity", sensitivity_images=200, seed=3)
+    method = Baseline(sensitivity_images=200, seed=3)
     settings = {"budget": budget, "method": method, "finetune": TrainConfig(epochs=0)}
     result = widthwise.compress(model, data, run=tmp_path / "run", **settings)
     space = WidthSpace().of(result.graph)

@@ -118,7 +118,8 @@ def test_a_search_that_goes_on_keeps_its_sensitivities(tmp_path, monkeypatch):
 def test_reconstructed_weights_save_accuracy_without_any_training():
     data, model = widthwise.load_data("digits"), digits_net()
     fit(model, data.train, TrainConfig(epochs=5))
-    settings = {"budget": widthwise.Budget(macs=0.4), "method": Baseline(), "finetune": TrainConfig(epochs=0)}
+    settings = {"budget": widthwise.Budget(macs=0.4), "method": Baseline(widths="uniform", importance="l1")}
+    settings["finetune"] = TrainConfig(epochs=0)
     lost, kept = (widthwise.compress(model, data, reconstruct=images, **settings) for images in (0, 250))
     assert torch.equal(lost.subnet.keep, kept.subnet.keep)
     assert kept.metrics["after"].val_accuracy > lost.metrics["after"].val_accuracy + 0.05

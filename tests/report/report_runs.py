@@ -15,7 +15,7 @@ BRIEF = TrainConfig(epochs=1, batch_size=128, lr=0.1)
 
 METHODS: dict[str, Method] = {
     "fnnp": FNNP(candidates=12, finalists=2, calibration_images=100, validation_images=100),
-    "l1": Baseline(),
+    "l1": Baseline(widths="uniform", importance="l1"),
     "stagewise": Stagewise(
         chained=12,
         supernet=BRIEF,

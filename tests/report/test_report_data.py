@@ -81,6 +81,19 @@ def test_a_checkpoint_that_a_running_search_deletes_is_passed_over(
     assert RunRecord.read(run).trainings == read(made("fnnp")).trainings
 
 
+def test_a_checkpoint_that_is_being_written_is_none(made: Make, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(made("fnnp").path, tmp_path / "run"))
+    (run / "checkpoints" / ".finalist-1.77.tmp.pt").touch()
+    assert RunRecord.read(run).trainings == read(made("fnnp")).trainings
+
+
+def test_whose_figures_those_before_are_is_known_without_checkpoints(made: Make, tmp_path: Path) -> None:
+    for name, parent in (("stagewise", "supernet"), ("joint", "coarse"), ("fnnp", None)):
+        run = Path(shutil.copytree(made(name).path, tmp_path / name))
+        shutil.rmtree(run / "checkpoints")
+        assert RunRecord.read(run).parent == parent
+
+
 def test_candidates_have_their_scores_costs_front_and_end(made: Make) -> None:
     run, record = made("fnnp"), read(made("fnnp"))
     candidates = candidates_of(record)

@@ -128,12 +128,19 @@ def test_figures_as_files(made: Make, tmp_path: Path) -> None:
         assert image.width == 768
     (tmp_path / "other.png").write_bytes(b"something else")
     assert not is_ours(tmp_path / "other.png")
+    (tmp_path / "notes.html").write_text("<p>I ran widthwise report yesterday.</p>")
+    assert not is_ours(tmp_path / "notes.html")
 
 
 def test_comparisons_show_what_is_known(made: Make) -> None:
     summaries = [contents(made, name).summary for name in ("fnnp", "l1")]
     assert [p.name for p in comparison_pictures(summaries)] == ["accuracies", "times"]
     assert "fnnp" in comparison_pictures(summaries)[0].alt
+
+
+def test_a_dollar_sign_begins_no_formula() -> None:
+    figure = figures.scatter_figure([0.1, 0.2], {"a$1_$b": [1.0, 2.0]}, {"a$1_$b": "1.00"})
+    assert "a$1_$b" in svg_of(figure, "f", "two points")
 
 
 def test_thinned_keeps_what_must_be_shown() -> None:

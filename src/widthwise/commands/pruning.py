@@ -43,7 +43,7 @@ def prune(
     stagewise: Stagewise = Stagewise(),  # noqa: B008 - frozen
     joint: Joint = Joint(),  # noqa: B008 - frozen
     exploration: Exploration = Exploration(),  # noqa: B008 - frozen
-    baseline: Baseline = Baseline(importance="sensitivity", widths="balanced"),  # noqa: B008 - frozen
+    baseline: Baseline = Baseline(),  # noqa: B008 - frozen
     train_first: bool | None = None,
     train: TrainConfig = TrainConfig(epochs=20, lr=0.1),  # noqa: B008 - frozen
     finetune: TrainConfig = TrainConfig(epochs=20, lr=0.02),  # noqa: B008 - frozen
@@ -116,7 +116,11 @@ def default_folder(name: str) -> Path:
 
 
 def evaluate(
-    run: Path, data: str | None = None, data_options: DataConfig | None = None, device: str | None = None
+    run: Path,
+    data: str | None = None,
+    data_options: DataConfig | None = None,
+    device: str | None = None,
+    builder: str | None = None,
 ) -> None:
     """Measure the small network of a finished run again.
 
@@ -125,6 +129,7 @@ def evaluate(
         data: another data set than that of the run.
         data_options: how that data is split and prepared.
         device: where latency is measured; where the run measured it by default.
+        builder: what makes the full architecture, such as my.module:net, where the run was made without one.
     """
     paths = RunPaths(run)
     if not paths.result_path.exists():
@@ -138,7 +143,7 @@ def evaluate(
     source = data if data is not None else saved.data
     images = load_data(source, **asdict(data_options or (DataConfig() if saved is None else saved.data_options)))
     home = device_named(device or ("cpu" if saved is None else saved.device))
-    small = load(run).to(home)
+    small = load(run, builder=builder).to(home)
     graph = trace(small, images.example().to(home))
     before = Figures.from_json(read_json(paths.result_path)["before"])
     (figures,) = measure([(small, graph.subnet())], CostModel(graph), images, before.latency_ms)

@@ -35,7 +35,8 @@ def recipe(
     console = Console(highlight=False)
     if name == "list":
         for key, make in RECIPES.items():
-            console.print(f"{key}\n    {(make.__doc__ or '').strip()} Reported: {make().reported}", markup=False)
+            reported = f" Reported: {told}" if (told := make().reported) else ""
+            console.print(f"{key}\n    {(make.__doc__ or '').strip()}{reported}", markup=False)
         return
     if name not in RECIPES:
         raise ConfigError(f"A recipe is one of {', '.join(RECIPES)}, but got {name!r}.")
@@ -48,7 +49,8 @@ def recipe(
     folder = run or Path("runs") / name
     result = chosen.run(folder)
     console.print(comparison_table(result.metrics))
-    console.print(f"Reported in the paper: {chosen.reported}. The small network is in {folder}.", markup=False)
+    reported = f"Reported in the paper: {chosen.reported}. " if chosen.reported else ""
+    console.print(f"{reported}The small network is in {folder}.", markup=False)
 
 
 def _save(chosen: Recipe, file: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from widthwise.cost import CostModel
-from widthwise.errors import ConfigError
+from widthwise.errors import ConfigError, UntraceableModel
 from widthwise.report import explain, graph_tables
 from widthwise.tracing import trace
 from widthwise.zoo import build_model
@@ -40,7 +40,13 @@ def trace_model(
     with redirect_stdout(sys.stderr):  # what a model's own code prints is no part of the answer
         network = build_model(model, weights=weights)
         size = (1, *_shape(model, network, shape))
-        graph = trace(network, torch.zeros(size), pin=pin, unproved=unproved)
+        try:
+            graph = trace(network, torch.zeros(size), pin=pin, unproved=unproved)
+        except UntraceableModel as error:
+            if shape is not None:
+                raise
+            hint = f"If {'x'.join(map(str, size[1:]))} is not the shape of its images, say which: --shape 1x28x28."
+            raise UntraceableModel(f"{error} {hint}") from error
     facts = explain(graph, CostModel(graph))
     if json:
         print(dumps({"model": model, "input_shape": size, **facts.to_dict()}, indent=2))

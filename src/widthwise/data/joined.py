@@ -29,10 +29,9 @@ class JoinedSplit:
         """The labels, those of the first in front, int64 [n]."""
         return torch.cat([self.first.labels, self.second.labels])
 
-    @property
     def fingerprint(self) -> str:
         """Of both."""
-        return digest(self.labels, self.first.fingerprint, self.second.fingerprint)
+        return digest(self.labels, self.first.fingerprint(), self.second.fingerprint())
 
     def batches(
         self,

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from widthwise.data.indexed import IndexedSplit, Pass
-from widthwise.data.order import seeded
+from widthwise.data.order import evenly, seeded
 from widthwise.data.pixels import Normalisation, to_float
 from widthwise.data.splits import as_labels
 from widthwise.digest import digest
@@ -21,6 +21,9 @@ from widthwise.errors import DataError, EmptyData, UnreadableData
 
 Prepare = Callable[[Any], Tensor]
 """From what a Dataset yields as its image to float32 [C, H, W], ready for the network."""
+
+SAMPLED = 8
+"""Images that are looked at for the fingerprint of a split."""
 
 _WITH_TARGETS = ("CIFAR10", "CIFAR100", "MNIST", "FashionMNIST", "ImageFolder", "DatasetFolder")
 """Of torchvision."""
@@ -102,10 +105,15 @@ class DatasetSplit(IndexedSplit):
         """The labels in order, int64 [n]."""
         return self.examples.labels[self.indices]
 
-    @property
     def fingerprint(self) -> str:
-        """Of the labels and of how images are prepared; the images themselves may be anybody's."""
-        return digest(self.labels, type(self.examples.dataset).__qualname__, self.train, self.evaluate)
+        """Of the labels, of how images are prepared, and of a few images, where they are the same each time."""
+        prepared = (type(self.examples.dataset).__qualname__, self.train, self.evaluate)
+        return digest(self.labels, *prepared, *self._sample())
+
+    def _sample(self) -> Iterator[Tensor | None]:
+        keyed = _Keyed(self.examples.dataset, self.examples.name, self.evaluate)
+        for index in self.indices[evenly(len(self), SAMPLED)].tolist():
+            yield unchanging(lambda: _or_raise(keyed[index, 0])[0])  # noqa: B023 - called at once
 
     def read(self, epoch: Pass) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of a pass."""
@@ -156,6 +164,12 @@ class _Keyed(Dataset[Any]):
                 f"{type(item).__name__}; wrap it so that it yields such pairs"
             )
         return self.prepare(item[0]), item[1]
+
+
+def unchanging(read: Callable[[], Tensor]) -> Tensor | None:
+    """What is read twice, if it is the same both times: a user's own augmentation may draw from anywhere."""
+    first, again = read(), read()
+    return first if torch.equal(first, again) else None
 
 
 def _nothing(_image: object) -> Tensor:

@@ -17,7 +17,7 @@ from torch.utils.data import (
 )
 
 from widthwise.data.indexed import Pass, PlannedSplit
-from widthwise.data.lazy import DatasetSplit, user_split
+from widthwise.data.lazy import DatasetSplit, unchanging, user_split
 from widthwise.data.memory import MemorySplit
 from widthwise.data.order import seeded, share, stratified
 from widthwise.data.pixels import Normalisation, to_float
@@ -96,10 +96,12 @@ class LoaderSplit(PlannedSplit):
             augmentation=None,
         )
 
-    @property
     def fingerprint(self) -> str:
-        """Of the labels and the normalisation; the images come as the loader yields them."""
-        return digest(self.labels, self.normalise)
+        """Of the labels, the normalisation and the first batch, where it is the same each time."""
+        return digest(self.labels, self.normalise, unchanging(self._first))
+
+    def _first(self) -> Tensor:
+        return next((images for images, _ in self._loaded(0)), torch.empty(0))
 
     def select(self, indices: Int64[Tensor, " m"]) -> MemorySplit:
         """Return the examples at these positions of a pass without a seed, in memory."""

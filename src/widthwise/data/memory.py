@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from widthwise.data.indexed import IndexedSplit, Pass
-from widthwise.data.order import seeded
+from widthwise.data.order import evenly, seeded
 from widthwise.data.pixels import CropFlip, Normalisation, to_float
 from widthwise.digest import digest
 
@@ -37,10 +36,9 @@ class MemorySplit(IndexedSplit):
         """The labels in order, int64 [n]."""
         return self.all_labels[self.indices]
 
-    @property
     def fingerprint(self) -> str:
         """Of the labels, some of the images' bytes, normalisation and augmentation."""
-        some = self.indices[torch.linspace(0, len(self) - 1, min(len(self), SAMPLED)).long()]
+        some = self.indices[evenly(len(self), SAMPLED)]
         return digest(self.labels, self.images[some], tuple(self.images.shape[1:]), self.normalise, self.augmentation)
 
     def read(self, epoch: Pass) -> Iterator[tuple[Tensor, Tensor]]:

@@ -56,6 +56,11 @@ class EpochPlan:
             yield start + share(count, self.shard)
 
 
+def evenly(n: int, most: int) -> Int64[Tensor, " spread"]:
+    """At most so many positions of n, evenly spread."""
+    return torch.linspace(0, n - 1, min(n, most)).long()
+
+
 def seeded(seed: int | None, stream: int = 0) -> torch.Generator | None:
     """Return a fresh CPU generator, or None (torch's global one) without a seed.
 

@@ -38,7 +38,6 @@ class Split(Protocol):
         """The labels in order, int64 [n]."""
         ...
 
-    @property
     def fingerprint(self) -> str:
         """Of the labels and, as far as is known without reading much, of the images and how they are prepared."""
         ...

@@ -105,6 +105,8 @@ def correlation(x: Values, y: Values, k: int = 5, *, resamples: int = 1000, seed
 
 
 def _estimate(figure: Callable[[Vector, Vector], float], x: Vector, y: Vector, draws: np.ndarray) -> Estimate:
+    if _is_constant(x) or _is_constant(y):  # phi would be that of guessing, and look like a finding
+        return Estimate(math.nan, math.nan, math.nan)
     values = np.array([figure(x[draw], y[draw]) for draw in draws])
     values = values[~np.isnan(values)]
     value = figure(x, y)

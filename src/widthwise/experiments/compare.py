@@ -10,14 +10,15 @@ from typing import Any
 from torch import nn
 
 from widthwise.channels import ChannelGraph
-from widthwise.cost import Budget, Latency
+from widthwise.cost import Budget, CostModel, Latency
 from widthwise.data import DataSource, ImageData, load_data
-from widthwise.errors import ConfigError
+from widthwise.errors import ConfigError, RunMismatch
 from widthwise.evaluate.modes import placement
 from widthwise.experiments.comparison import Comparison, compared, final_accuracy, runs_with
 from widthwise.experiments.rows import every_method, seeded
+from widthwise.experiments.table import FORMATS
 from widthwise.methods import Method, RunRecord, Trainer, compress
-from widthwise.methods.compress import describe, plain
+from widthwise.methods.compress import check_reconstruct, describe, plain
 from widthwise.methods.latency import timed_for
 from widthwise.runs import RunFolder, read_json, write_json
 from widthwise.runs.folder import check_same
@@ -30,6 +31,9 @@ __all__ = ["compare", "trained_once"]
 
 FULL = "full"
 """The folder of the full network, where it is trained here."""
+
+TABLES = "comparison"
+"""The files with the table, before their endings."""
 
 
 def compare(
@@ -76,21 +80,26 @@ def compare(
     Raises:
         ConfigError: there is no method or no seed, or a row's name is no name of a folder.
         RunMismatch: a run that is there is of another model, data, budget, space or fine-tuning, or has another
-            method's settings under the same name.
+            method's settings under the same name; or the folder has a table that is none of ours.
         WidthwiseError: see :mod:`widthwise.errors`.
     """
     finetune, space = finetune or TrainConfig(epochs=10, lr=0.02), space or WidthSpace()
     methods = every_method(replace(finetune, lr=0.1)) if methods is None else methods
     _check_rows(methods, seeds)
+    check_reconstruct(reconstruct)
+    trainings = {seed: replace(finetune, seed=seed) for seed in seeds}
     folder, images = Path(run), load_data(data)
+    _check_free(folder)
+    graph = trace(model, images.example().to(placement(model)[0]), pin=pin, unproved=unproved)
+    if graph.num_channels and not budget.needs_latency:
+        budget.on(CostModel(graph), space.of(graph))  # one that no network meets is refused before any training
     trained, full_seconds = (model, None) if train is None else trained_once(model, images, train, folder, progress)
-    graph = trace(trained, images.example().to(placement(trained)[0]), pin=pin, unproved=unproved)
     fitted = {name: reconstruct if reconstruct and method.inherits else 0 for name, method in methods.items()}
     same = describe(trained, images, graph=graph.fingerprint, budget=budget, space=space, train=None)
     _check_alike(folder, same, finetune, methods, fitted)
     made, latency = compared(folder, full_seconds), None
     if budget.needs_latency:
-        latency = _timed_once(trained, graph, images, budget, folder / "latency.json", space, progress)
+        latency = _timed_once(model, graph, images, budget, folder / "latency.json", space, progress)
     for seed in seeds:
         for name, method in methods.items():
             path = folder / name / f"seed-{seed}"
@@ -101,7 +110,7 @@ def compare(
                 method=seeded(method, seed),
                 run=path,
                 space=space,
-                finetune=replace(finetune, seed=seed),
+                finetune=trainings[seed],
                 builder=builder,
                 pin=pin,
                 unproved=unproved,
@@ -110,7 +119,7 @@ def compare(
                 progress=progress,
             )
             made = compared(folder, full_seconds)
-            made.table().write(folder / "comparison")
+            made.table().write(folder / TABLES)
             say(f"{name}, seed {seed}: {100 * final_accuracy(RunRecord.read(path)):.2f} %")
     return made
 
@@ -118,11 +127,24 @@ def compare(
 def _check_rows(methods: Mapping[str, Method], seeds: Sequence[int]) -> None:
     if not methods or not seeds:
         raise ConfigError(f"A comparison needs methods and seeds, but got {list(methods)} and {list(seeds)}.")
-    wrong = [name for name in methods if Path(name).name != name or name in ("", "..", FULL)]
+    beside = ("", "..", FULL, "latency.json", *(TABLES + ending for ending in FORMATS.values()))
+    wrong = [name for name in methods if Path(name).name != name or name in beside]
     if wrong:
         raise ConfigError(
-            f"A row's name is also the name of its folder, beside the folder {FULL!r} of the full network, but got "
-            f"{wrong}; choose other names, without slashes."
+            f"A row's name is also the name of its folder, beside the folder {FULL!r} of the full network and the "
+            f"files {TABLES}.*, but got {wrong}; choose other names, without slashes."
+        )
+    if odd := [seed for seed in seeds if isinstance(seed, bool) or seed < 0]:
+        raise ConfigError(f"A seed is a whole number of at least 0, but got {odd}.")
+
+
+def _check_free(folder: Path) -> None:
+    """The tables are written over those of before, and over nothing else."""
+    tables = [path for ending in FORMATS.values() if (path := folder / f"{TABLES}{ending}").exists()]
+    if tables and not (folder / FULL).exists() and not runs_with("config.json", folder):
+        raise RunMismatch(
+            f"A comparison writes {tables[0].name} into its folder, but {folder} has one and no run of a comparison: "
+            "it is somebody else's. Choose another folder, or move the file."
         )
 
 

@@ -13,7 +13,7 @@ from widthwise.train import TrainConfig
 
 __all__ = ["Arm", "Comparison", "compared", "final_accuracy", "runs_with"]
 
-_SEED = re.compile(r"seed-(-?\d+)")
+_SEED = re.compile(r"seed-(0|-?[1-9]\d*)")
 """The name of a run's folder."""
 
 
@@ -87,7 +87,7 @@ def _row(arm: Arm, full: float | None) -> tuple[Cell, ...]:
 
     return (
         arm.name,
-        str(len(arm.runs)),
+        len(arm.runs),
         arm.spread(lambda run: _figure(run, "after", "macs") / 1e6),
         arm.spread(share("macs"), 1),
         arm.spread(lambda run: _figure(run, "after", "params") / 1e3, 1),

@@ -57,8 +57,7 @@ class Correlations:
             title += " A proxy that gave no number for some of them is judged by the others."
         columns = ("proxy", "Pearson", "Kendall", "Spearman", f"phi({k})", "seconds each")
         rows = [
-            (name, c.pearson, c.kendall, c.spearman, c.phi, f"{self.seconds[name]:.2f}")
-            for name, c in self.by_proxy.items()
+            (name, c.pearson, c.kendall, c.spearman, c.phi, self.seconds[name]) for name, c in self.by_proxy.items()
         ]
         return Table(title, columns, tuple(rows))
 
@@ -67,11 +66,11 @@ class Correlations:
         columns = ("network", "widths", "MACs", "accuracy (%)", *self.by_proxy)
         rows = [
             (
-                str(place),
+                place,
                 " ".join(map(str, n.widths)),
-                str(n.macs),
-                f"{100 * n.accuracy:.4g}",
-                *map(_digits, n.scores.values()),
+                n.macs,
+                100 * n.accuracy,
+                *("" if score is None else score for score in n.scores.values()),
             )
             for place, n in enumerate(self.networks)
         ]
@@ -82,10 +81,6 @@ class Correlations:
         scores = {name: [network.scores[name] for network in self.networks] for name in self.by_proxy}
         taus = {name: str(found.kendall) for name, found in self.by_proxy.items()}
         return scatter_figure([network.accuracy for network in self.networks], scores, taus)
-
-
-def _digits(score: float | None) -> str:
-    return "" if score is None else f"{score:.6g}"
 
 
 def _of_known(scores: Sequence[float | None], reached: Sequence[float], k: int, seed: int) -> Correlation:

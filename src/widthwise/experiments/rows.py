@@ -17,13 +17,13 @@ def baselines(scratch: TrainConfig) -> dict[str, Method]:
         scratch: how ``uniform`` is trained from fresh weights.
     """
     return {
-        "uniform": Baseline(importance="random", scratch=scratch),
-        "l1": Baseline(importance="l1"),
-        "shared": Baseline(importance="l1", widths="shared"),
-        "balanced": Baseline(importance="sensitivity", widths="balanced"),
-        "geometric_median": Baseline(importance="geometric_median"),
-        "bn_scale": Baseline(importance="bn_scale"),
-        "random": Baseline(importance="random"),
+        "uniform": Baseline(widths="uniform", importance="random", scratch=scratch),
+        "l1": Baseline(widths="uniform", importance="l1"),
+        "shared": Baseline(widths="shared", importance="l1"),
+        "balanced": Baseline(widths="balanced", importance="sensitivity"),
+        "geometric_median": Baseline(widths="uniform", importance="geometric_median"),
+        "bn_scale": Baseline(widths="uniform", importance="bn_scale"),
+        "random": Baseline(widths="uniform", importance="random"),
     }
 
 

@@ -54,7 +54,7 @@ class Spread:
         return f"≥ {text}" if self.at_least else text
 
 
-Cell = str | Spread | Estimate
+Cell = str | int | float | Spread | Estimate
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Table:
 
     def within(self, width: int) -> "Table":
         """The table with so many columns left out that it fits into a terminal of this width, if it can."""
-        lengths = [max((len(str(row[i])) for row in self.rows), default=0) for i in range(len(self.columns))]
+        lengths = [max((len(_shown(row[i])) for row in self.rows), default=0) for i in range(len(self.columns))]
         lengths = [max(n, *map(len, c.split())) + 3 for n, c in zip(lengths, self.columns, strict=True)]
         left = list(range(len(self.columns)))
         for name in self.optional:
@@ -96,7 +96,7 @@ class Table:
         for place, column in enumerate(self.columns):
             table.add_column(Text(column), justify="right" if place else "left", overflow="fold")
         for row in self.rows:
-            table.add_row(*(Text(str(cell)) for cell in row))
+            table.add_row(*(Text(_shown(cell)) for cell in row))
         return table
 
     def to(self, format: Format) -> str:
@@ -116,7 +116,7 @@ class Table:
             write_text(stem.with_name(stem.name + ending), self.to(format))
 
     def _text(self) -> str:
-        cells = [self.columns, *(tuple(map(str, row)) for row in self.rows)]
+        cells = [self.columns, *(tuple(map(_shown, row)) for row in self.rows)]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = ["  ".join(_padded(c, w, i) for i, (c, w) in enumerate(zip(r, widths, strict=True))) for r in cells]
         lines.insert(1, "  ".join("-" * width for width in widths))
@@ -130,7 +130,7 @@ class Table:
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         places = range(len(self.columns))
-        kinds = [next((type(row[i]) for row in self.rows if not isinstance(row[i], str)), str) for i in places]
+        kinds = [next((type(row[i]) for row in self.rows if type(row[i]) in _PARTS), str) for i in places]
         writer.writerow([name for c, kind in zip(self.columns, kinds, strict=True) for name in _headings(c, kind)])
         for row in self.rows:
             writer.writerow([v for cell, kind in zip(row, kinds, strict=True) for v in _plain(cell, kind)])
@@ -143,7 +143,7 @@ class Table:
 
     def _latex(self) -> str:
         """For the package booktabs."""
-        body = [" & ".join(_latex(str(cell)) for cell in row) + r" \\" for row in (self.columns, *self.rows)]
+        body = [" & ".join(_latex(_shown(cell)) for cell in row) + r" \\" for row in (self.columns, *self.rows)]
         lines = [
             *(f"% {line}" for line in (self.title, self.note) if line),
             rf"\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}",
@@ -157,9 +157,13 @@ class Table:
         lines = [
             _barred(self.columns),
             "|" + "---|" * len(self.columns),
-            *(_barred(map(str, row)) for row in self.rows),
+            *(_barred(map(_shown, row)) for row in self.rows),
         ]
         return "\n".join([*self._head(f"## {self.title}"), *lines]) + "\n"
+
+
+def _shown(cell: Cell) -> str:
+    return f"{cell:.5g}" if isinstance(cell, float) else str(cell)
 
 
 def _barred(cells: Iterable[str]) -> str:
@@ -184,7 +188,7 @@ def _plain(cell: Cell, kind: type) -> Sequence[Any]:
     if isinstance(cell, Spread):
         deviation = "" if cell.deviation is None else cell.deviation
         return (cell.mean, deviation, len(cell.values)) if cell.values else ("", "", 0)
-    return (cell, *[""] * (len(_PARTS.get(kind, ("",))) - 1))
+    return (cell, *[""] * (len(_PARTS.get(kind, ("",))) - 1))  # numbers with all digits
 
 
 def _interval(cell: Estimate) -> dict[str, float | None]:
@@ -193,7 +197,7 @@ def _interval(cell: Estimate) -> dict[str, float | None]:
 
 
 def _as_json(cell: Cell) -> Any:
-    if isinstance(cell, str):
+    if isinstance(cell, str | int | float):
         return cell
     if isinstance(cell, Estimate):
         return _interval(cell)

@@ -21,13 +21,14 @@ class Baseline:
     A rule says how many channels each layer keeps, ``importance`` which of them.
     """
 
-    widths: WidthRule = "uniform"
-    """The same share of every layer, or (``shared``) the more, the more layers share the channels: residual streams
-    stay nearly whole (:func:`widthwise.search.shared_widths`); or what the sensitivities of channels ask for
-    (``balanced``, :func:`widthwise.search.balanced_widths`)."""
-    importance: Ranking = "l1"
-    """Which channels stay: ``l1`` (Li et al. 2017), ``geometric_median`` (FPGM, He et al. 2019), ``bn_scale`` (network
-    slimming, Liu et al. 2017), ``l2``, ``random``, or ``sensitivity`` (:func:`widthwise.evaluate.sensitivity`)."""
+    widths: WidthRule = "balanced"
+    """What the sensitivities of channels ask for (``balanced``, :func:`widthwise.search.balanced_widths`); or the same
+    share of every layer (``uniform``); or (``shared``, :func:`widthwise.search.shared_widths`) the more, the more
+    layers share the channels: residual streams stay nearly whole."""
+    importance: Ranking = "sensitivity"
+    """Which channels stay: by ``sensitivity`` (:func:`widthwise.evaluate.sensitivity`), ``l1`` (Li et al. 2017),
+    ``geometric_median`` (FPGM, He et al. 2019), ``bn_scale`` (network slimming, Liu et al. 2017), ``l2``, or
+    ``random``."""
     sensitivity_images: int = 1000
     """Training images for sensitivities."""
     scratch: TrainConfig | None = None

@@ -1,5 +1,6 @@
 """``compress``: from a model, data and a budget to a smaller, trained network in a run folder."""
 
+import re
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import fields, is_dataclass
@@ -37,10 +38,13 @@ from widthwise.train import TrainConfig
 from widthwise.train.placement import lent
 from widthwise.zoo import ModelSpec
 
-__all__ = ["calibrate_on", "compress", "describe", "measure"]
+__all__ = ["calibrate_on", "check_reconstruct", "compress", "describe", "measure"]
 
 LATENCY_BATCHES = (1, 64)
 """Batch sizes that latency is measured at."""
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+"""Where an object lies in memory, which its repr may say."""
 
 CALIBRATION_IMAGES = 1000
 """Training images for a finalist's batch-norm statistics before it is fine-tuned."""
@@ -95,8 +99,7 @@ def compress(
         raise InvalidBudget(
             f"{type(method).__name__} searches under a budget, but none was given; try budget=Budget(macs=0.5)."
         )
-    if reconstruct < 0 or reconstruct == 1:
-        raise ConfigError(f"reconstruct is a number of training images, at least 2, or 0 for none; got {reconstruct}.")
+    check_reconstruct(reconstruct)
     if reconstruct and not method.inherits:
         raise ConfigError(
             f"reconstruct fits weights that finalists inherit from a trained network, but {type(method).__name__} "
@@ -144,6 +147,12 @@ def compress(
         write_result(result, path, cost)
         phases.finish()
     return result
+
+
+def check_reconstruct(images: int) -> None:
+    """Raises ConfigError unless weights can be fitted to so many images."""
+    if images < 0 or images == 1:
+        raise ConfigError(f"reconstruct is a number of training images, at least 2, or 0 for none; got {images}.")
 
 
 def _best_of(
@@ -220,9 +229,13 @@ def _check_outputs(model: nn.Module, images: ImageData) -> None:
 def describe(model: nn.Module, images: ImageData, **settings: Any) -> dict[str, Any]:
     """Everything that decides the outcome of a run, as JSON data."""
     parts = {"train": images.train, "val": images.val, "test": images.test}
-    splits = {name: [len(split), split.fingerprint] for name, split in parts.items() if split is not None}
+    splits = {name: [len(split), split.fingerprint()] for name, split in parts.items() if split is not None}
     return {
-        "model": {"class": type(model).__qualname__, "weights": digest(*named(tensors_of(model)))},
+        "model": {
+            "class": type(model).__qualname__,
+            "modules": digest(_ADDRESS.sub("", repr(model))),
+            "weights": digest(*named(tensors_of(model))),
+        },
         "data": {"name": images.name, "shape": list(images.input_shape), "classes": images.num_classes, **splits},
         **{name: plain(value) for name, value in settings.items()},
     }

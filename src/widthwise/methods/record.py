@@ -14,10 +14,16 @@ from widthwise.runs.phases import is_finished, phase_seconds, was_cut
 from widthwise.train.checkpoint import read_history
 from widthwise.train.history import History
 
-__all__ = ["PARENTS", "RunRecord"]
+__all__ = ["PARENTS", "RunRecord", "parent_of"]
 
 PARENTS = ("supernet", "coarse")
 """Trainings of a full network that are part of a search."""
+
+
+def parent_of(path: Path) -> str | None:
+    """The training of a full network inside the search of a run whose checkpoints are there; None without one."""
+    checkpoints = RunPaths(path).checkpoints
+    return next((name for name in PARENTS if (checkpoints / f"{name}.pt").exists()), None)
 
 
 @dataclass(frozen=True)
@@ -80,8 +86,9 @@ class RunRecord:
     def parent(self) -> str | None:
         """The training of a full network inside the search, whose figures then are those before; None where they are
         those of the network that was given."""
-        checkpoints = RunPaths(self.path).checkpoints
-        return next((name for name in PARENTS if (checkpoints / f"{name}.pt").exists()), None)
+        if self.result is not None and "parent" in self.result:
+            return None if self.result["parent"] is None else str(self.result["parent"])
+        return parent_of(self.path)  # not finished
 
     def of(self, event: str) -> list[dict[str, Any]]:
         """The events of one kind, in order."""
@@ -91,7 +98,7 @@ class RunRecord:
     def trainings(self) -> dict[str, History]:
         """What each training did, by its name, where its checkpoint is there."""
         found: dict[str, History] = {}
-        for file in sorted(RunPaths(self.path).checkpoints.glob("*.pt")):
+        for file in sorted(RunPaths(self.path).checkpoints.glob("[!.]*.pt")):  # not what is being written
             if file.name == STATE:  # no training
                 continue
             try:

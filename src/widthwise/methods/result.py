@@ -12,6 +12,7 @@ from torch import nn
 from widthwise.channels import ChannelGraph, Subnet
 from widthwise.cost import CostModel
 from widthwise.evaluate.modes import placement
+from widthwise.methods.record import parent_of
 from widthwise.runs import RunPaths, read_json, write_json
 from widthwise.runs.model import load
 from widthwise.search import Trial
@@ -57,10 +58,10 @@ class Result:
 
 
 def write_result(result: Result, path: Path, cost: CostModel) -> None:
-    """Write what reports need: figures, widths, multiply-adds per layer, and every trial with its cost."""
+    """Write what reports need: figures and whose they are, widths, multiply-adds per layer, every trial's cost."""
     figures = {name: asdict(values) for name, values in result.metrics.items()}
-    trials = _trials(result.trials, cost)
-    write_json(RunPaths(path).result_path, {**figures, **_layout(cost, result.subnet), "trials": trials})
+    facts = {**figures, "parent": parent_of(path), **_layout(cost, result.subnet)}
+    write_json(RunPaths(path).result_path, {**facts, "trials": _trials(result.trials, cost)})
 
 
 def read_result(path: Path, model: nn.Module, graph: ChannelGraph) -> Result:

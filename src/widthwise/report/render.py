@@ -17,6 +17,9 @@ __all__ = ["GENERATOR", "is_ours", "svg_of", "theme_css", "write_figure"]
 GENERATOR = "widthwise report"
 """Stands in every file that a report writes, so that no other one is ever overwritten."""
 
+_MARKS = (f'<meta name="generator" content="{GENERATOR}">', f"<!-- {GENERATOR} -->", f"Software\0{GENERATOR}")
+"""How it stands in a page, in an SVG and in a PNG."""
+
 DPI = 160
 """Of PNG files."""
 
@@ -85,4 +88,5 @@ def write_figure(figure: Figure, svg: str, stem: Path) -> None:
 def is_ours(path: Path) -> bool:
     """Whether a file was written by a report."""
     with path.open("rb") as file:
-        return GENERATOR.encode() in file.read(4096)
+        head = file.read(4096)
+    return any(mark.encode() in head for mark in _MARKS)

@@ -69,7 +69,7 @@ def tiles_of(summary: Summary) -> list[Tile]:
 
 
 def _signed(change: Change) -> str:
-    return percent(-change.dropped) if change.dropped > 0 else "+" + percent(-change.dropped)
+    return percent(-change.dropped) if change.dropped >= 0 else "+" + percent(-change.dropped)
 
 
 def figures_sheet(summary: Summary) -> Sheet:

@@ -33,8 +33,9 @@ def tick(value: float) -> str:
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """A share of one: ``49.7%``."""
-    return f"{100 * share:.{digits}f}%".replace("-", MINUS)
+    """A share of one: ``49.7%``; nothing has no sign."""
+    text = f"{100 * share:z.{digits}f}%"
+    return text.replace("-", MINUS)
 
 
 def points(change: float) -> str:

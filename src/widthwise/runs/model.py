@@ -164,7 +164,8 @@ def _build(facts: dict[str, Any], builder: Callable[[], nn.Module] | ModelSpec |
     if builder is None and facts.get("builder") is None:
         raise SubnetMismatch(
             "To load a network its full architecture must be built first, but this one was saved without a builder. "
-            "Pass load(folder, builder=function_that_returns_the_full_model), or save with builder='module:function'."
+            "Pass load(folder, builder=function_that_returns_the_full_model), on the command line --builder "
+            "module:function, or save with builder='module:function'."
         )
     if isinstance(builder, str):
         builder = model_spec(builder)

@@ -86,7 +86,8 @@ def fit(
         stack.callback(loop.close)
         if start is not None:
             loop.restore(start)
-        stack.enter_context(tracking(accelerator, config, trackers))
+        if len(loop.epochs) < loop.num_epochs:  # else nothing is told
+            stack.enter_context(tracking(accelerator, config, trackers))
         stack.callback(reporter.finish)
         reporter.start(loop.plan())
         while len(loop.epochs) < loop.num_epochs:

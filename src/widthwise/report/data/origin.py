@@ -62,6 +62,8 @@ def command_line(arguments: Sequence[str]) -> str:
     """``sys.argv`` as one would type it, without the folder that Python and its programs lie in."""
     if not arguments:
         return "(not written down)"
+    if arguments[0] in ("", "-c"):
+        return "(from Python)"
     program, rest = PurePath(arguments[0]), list(arguments[1:])
     if program.name in ("__main__.py", "-m") or program.parts[-2:] == ("widthwise", "cli.py"):
         return shlex.join(["python", "-m", program.parent.name or "widthwise", *rest])

@@ -144,11 +144,12 @@ def _change(before: float | None, after: float | None, scale: float = 1) -> Chan
 
 
 def _method(run: RunRecord) -> str:
-    """``FNNP``, ``Baseline (l1)``, ``Baseline (random, from scratch)``."""
+    """``FNNP``, ``Baseline (uniform, l1)``, ``Baseline (uniform, random, from scratch)``."""
     settings = run.config.get("method", {})
     if run.method != "Baseline":
         return run.method
-    return f"{run.method} ({settings['importance']}{', from scratch' if settings.get('scratch') else ''})"
+    scratch = ["from scratch"] if settings.get("scratch") else []
+    return f"{run.method} ({', '.join([settings['widths'], settings['importance'], *scratch])})"
 
 
 def budget_in_words(budget: Mapping[str, Any] | None) -> str:

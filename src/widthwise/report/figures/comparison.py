@@ -127,7 +127,7 @@ def scatter_figure(
             (score, 100 * accuracy) for score, accuracy in zip(values, accuracies, strict=True) if score is not None
         ]
         panel.scatter([x for x, _ in points], [y for _, y in points], s=20, color=BLUE, linewidths=0)
-        panel.set_title(name)
+        panel.set_title(shortened(name, 40))
         panel.set_xlabel(f"Kendall {taus[name]}")
         panel.locator_params(axis="x", nbins=4)
         if max((abs(x) for x, _ in points), default=0.0) >= LARGE:

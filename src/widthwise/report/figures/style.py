@@ -174,8 +174,9 @@ def whole_numbers(panel: Axes) -> None:
 
 
 def shortened(path: str, most: int = LABEL) -> str:
-    """The end of a module's path, which tells it apart."""
-    return path if len(path) <= most else "\N{HORIZONTAL ELLIPSIS}" + path[-(most - 1) :]
+    """The end of a name, which tells it apart, as matplotlib writes it: a dollar sign begins no formula."""
+    end = path if len(path) <= most else "\N{HORIZONTAL ELLIPSIS}" + path[-(most - 1) :]
+    return end.replace("$", r"\$")
 
 
 def thinned(count: int, keep: set[int], most: int = POINTS) -> list[int]:
