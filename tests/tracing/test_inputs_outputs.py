@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -231,6 +232,38 @@ def test_channels_that_are_not_returned_are_free_in_every_structure(name: str) -
 def test_channels_that_are_returned_in_unusual_containers_are_kept(name: str) -> None:
     graph = widthwise.trace(returning(UNUSUAL[name], features=True), image())
     assert [g.name for g in graph.prunable] == ["b"]
+
+
+NUMBERS: dict[str, Callable[[Tensor], Any]] = {
+    "an array": lambda f: f.mean((2, 3)).numpy(),
+    "an array of integers": lambda f: (100 * f.mean((2, 3))).int().numpy(),
+    "a list": lambda f: f.mean((2, 3)).tolist(),
+    "a list of one number per channel": lambda f: f[0, :, 0, 0].tolist(),
+    "a tuple": lambda f: tuple(f[0, :, 0, 0].tolist()),
+    "an array of arrays": lambda f: np.array([f[0, :, 0, 0].numpy(), f[0, :, 0].flatten().numpy()], dtype=object),
+    "complex numbers": lambda f: f[0, :, 0].to(torch.complex64).numpy(),
+    "a shape": lambda f: f.shape,
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_channels_that_are_returned_as_numbers_in_other_forms_are_kept(name: str) -> None:
+    def forward(s: Any, x: Tensor) -> Any:
+        f = s.features(x)
+        return {"logits": s.head(f), "features": NUMBERS[name](f)}
+
+    graph = widthwise.trace(Net(forward), image())
+    assert [g.name for g in graph.prunable] == ["b"]
+    assert "computes something else" in str(next(g.reason for g in graph.groups if g.name == "a"))
+
+
+def test_numbers_that_do_not_follow_the_channels_leave_them_free() -> None:
+    def forward(s: Any, x: Tensor) -> Any:
+        y = s.logits(x)
+        rest = (y.tolist(), y.numpy(), y.argmax(1).tolist(), list(x.shape), np.array(["a"]), [float("nan"), 1.0])
+        return y, [], ["a", "b"], 3, y.shape[1], rest
+
+    check(Net(forward), image(), BOTH)
 
 
 DECISIONS: dict[str, Callable[[Any, Tensor], Any]] = {

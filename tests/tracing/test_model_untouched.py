@@ -232,6 +232,51 @@ def test_what_cannot_be_traced_is_refused(function: Any, message: str) -> None:
         widthwise.trace(Unusual(function), torch.randn(1, 3, 8, 8))
 
 
+class Once(nn.Module):
+    """Has to be reset before it is called again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.seen, self.ready = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1), list[int](), True
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Any:
+        if not self.ready:
+            raise RuntimeError("call reset() first")
+        self.ready = False
+        self.seen.append(len(x))
+        self.calls += 1
+        return self.b(self.a(x).relu())
+
+
+def test_a_forward_that_runs_only_once_is_refused() -> None:
+    model, inputs = Once(), torch.randn(1, 3, 8, 8)
+    before = state(model)
+    with pytest.raises(UntraceableModel, match=r"as often as it is called.*second.*call reset\(\) first.*Let its"):
+        widthwise.trace(model, inputs)
+    assert same(before, state(model))
+    assert (model.ready, model.seen) == (True, [])
+
+
+def test_a_list_of_a_hook_in_which_the_first_entry_is_wanted() -> None:
+    """The list is the model's, whether a closure reaches it or the copy has one of its own."""
+
+    class Pops(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.f = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1), list[Tensor]()
+            self.a.register_forward_hook(lambda _, __, out: self.f.append(out))
+
+        def forward(self, x: Tensor) -> Any:
+            self.a(x)
+            return self.b(self.f[0] if len(self.f) == 1 else [][0])
+
+    model = Pops()
+    with pytest.raises(UntraceableModel, match="writes to f of the original"):
+        widthwise.trace(model, torch.randn(1, 3, 8, 8))
+    assert model.f == []
+
+
 def test_a_model_on_the_meta_device_is_refused() -> None:
     with torch.device("meta"):
         model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1))

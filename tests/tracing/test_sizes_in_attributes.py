@@ -1,6 +1,8 @@
 """Sizes that a module keeps in attributes follow what is kept: splits, slices, heads, group counts."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -207,3 +209,59 @@ def test_what_is_derived_at_a_change_of_mode_is_derived_again():
     small = widthwise.materialize(model, graph, kept)
     assert small.middle.cache.shape == small.middle.bias.shape
     torch.testing.assert_close(small.middle.cache, 2 * small.middle.bias.detach())
+
+
+class Lazy(nn.Module):
+    """A size that the first forward sets."""
+
+    def __init__(self, first: Callable[[Any, Tensor], int], absent: bool) -> None:
+        super().__init__()
+        self.a, self.b, self.first = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 4, 1), first
+        if not absent:
+            self.c: int | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x)
+        n, _, h, w = y.shape
+        if getattr(self, "c", None) is None:
+            self.c = self.first(self, y)
+        y = y.reshape(n, self.c, h * w).relu().reshape(n, self.c, h, w)
+        return self.b(y)
+
+
+@pytest.mark.parametrize("run", [False, True], ids=["as built", "after a run"])
+@pytest.mark.parametrize("absent", [False, True], ids=["None", "absent"])
+def test_a_size_that_the_first_forward_sets(tmp_path: Path, absent: bool, run: bool) -> None:
+    def build() -> Lazy:
+        return Lazy(lambda s, y: y.shape[1], absent)
+
+    model = build().eval()
+    graph = widthwise.trace(model, IMAGE)
+    assert [(g.name, g.width) for g in graph.prunable] == [("a", 8)]
+    if run:
+        model(IMAGE)
+    before = vars(model).get("c", "absent")
+    assert before == (8 if run else "absent" if absent else None)
+    subnets = [graph.subnet(widths={"a": width}, importance="random") for width in (3, 5)]
+    small = [widthwise.materialize(model, graph, subnet) for subnet in subnets]
+    shared = [widthwise.shared(model, graph, subnet) for subnet in subnets]
+    for one, other in zip(small, shared, strict=True):
+        torch.testing.assert_close(other(IMAGE), one(IMAGE))
+        assert vars(model).get("c", "absent") == before
+    assert [one.c for one in small] == [3, 5]
+    for subnet, one, other in zip(subnets, small, shared, strict=True):
+        check_subnet(model, graph, subnet.keep, IMAGE, 1e-5)  # runs the whole network too
+        torch.testing.assert_close(other(IMAGE), one(IMAGE))
+    assert model(IMAGE).shape == (1, 4, 6, 6)
+    widthwise.save(tmp_path, small[0], graph, subnets[0])
+    loaded = widthwise.load(tmp_path, builder=build)
+    torch.testing.assert_close(loaded(IMAGE), small[0](IMAGE), rtol=0, atol=0)
+
+
+def test_a_size_that_the_first_forward_sets_to_a_constant_is_pinned() -> None:
+    """The small network of a model that never ran would set it too."""
+    model = Lazy(lambda s, y: 8, absent=False)
+    assert widthwise.trace(model, IMAGE).prunable == ()
+    model(IMAGE)
+    graph = widthwise.trace(model, IMAGE)
+    assert [g.name for g in graph.prunable] == ["a"]

@@ -1,12 +1,15 @@
 """Forwards that ask about their own widths, and modules that keep or return unusual things."""
 
 from collections import namedtuple
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._higher_order_ops.while_loop import while_loop
+from torch.nn.attention.flex_attention import flex_attention
 
 import oracle
 import widthwise
@@ -160,3 +163,46 @@ def test_layers_that_the_first_forward_makes_must_be_there() -> None:
         widthwise.trace(model, IMAGE)
     model(IMAGE)
     assert [g.name for g in widthwise.trace(model, IMAGE).prunable] == ["a"]
+
+
+def conditional(s: Any, y: Tensor) -> Any:
+    return torch.cond(torch.tensor(True), lambda t: t.sin(), lambda t: t.cos(), (y,))
+
+
+def loop(s: Any, y: Tensor) -> Any:
+    return while_loop(lambda i, t: i < 3, lambda i, t: (i + 1, t.sin()), (torch.tensor(0), y))[1]
+
+
+def attends(s: Any, y: Tensor) -> Any:
+    q = y.flatten(2).mT[:, None]
+    return flex_attention(q, q, q)[:, 0].mT.reshape(y.shape)
+
+
+def has_a_layer(s: Any, y: Tensor) -> Any:
+    return torch.cond(torch.tensor(True), lambda t: s.inner(t), lambda t: t, (y,))
+
+
+class CallsFunctions(nn.Module):
+    """An operator that calls functions, behind layers that have nothing to do with it."""
+
+    def __init__(self, operator: Callable[..., Any]) -> None:
+        super().__init__()
+        self.stem, self.a, self.inner = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 16, 1), nn.Conv2d(16, 16, 1)
+        self.b, self.operator = nn.Conv2d(16, 4, 1), operator
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.b(self.operator(self, self.a(self.stem(x).relu())))
+        return y
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize("operator", [conditional, loop, attends, has_a_layer])
+def test_operators_that_call_functions_pin_what_enters_them(operator: Callable[..., Any]) -> None:
+    model = CallsFunctions(operator).eval()
+    graph = widthwise.trace(model, IMAGE)
+    assert [g.name for g in graph.prunable] == ["stem"]
+    name = {loop: "while_loop", attends: "flex_attention"}.get(operator, "cond")
+    assert f"without a rule: {name}" in str(next(g.reason for g in graph.groups if g.name == "a"))
+    assert f"the functions that {name} calls is not followed" in graph.notes[0]
+    subnet = graph.subnet(widths={"stem": 2}, importance="random")
+    oracle.check_subnet(model, graph, subnet.keep, IMAGE, 1e-5)

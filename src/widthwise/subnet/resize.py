@@ -5,7 +5,7 @@ One visible table, used for good (materialise, load) and for a moment (shared).
 
 import copy
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +22,7 @@ from widthwise.errors import SubnetMismatch
 
 __all__ = [
     "ATTRIBUTES",
+    "as_built",
     "attribute_changes",
     "copy_structure",
     "derives",
@@ -178,8 +179,11 @@ SizedModule = tuple[nn.Module, Callable[..., dict[str, object]], dict[str, str]]
 
 def attribute_changes(
     model: nn.Module, old: Shapes, new: Shapes, sizes: Sizes, sized: Sequence[SizedModule] | None = None
-) -> Iterator[tuple[nn.Module, str, object]]:
+) -> Iterator[tuple["nn.Module | _Absent", str, object]]:
     """Every attribute of every module that no longer fits: (module, attribute, new value).
+
+    One of ``sizes`` that the model does not hold, because its first forward sets it, gets the value that it has, so
+    that the first forward sets it again.
 
     Args:
         model: the model whose modules are looked at.
@@ -191,16 +195,48 @@ def attribute_changes(
     for name, size in sizes.items():
         path, _, attribute = name.rpartition(".")
         module = model.get_submodule(path)
-        value = type(getattr(module, attribute))(size)  # an int, a list or a tuple, as it was
-        if getattr(module, attribute) != value:
+        now: Any = getattr(module, attribute, None)
+        as_it_was: Any = type(now)  # a number, a list or a tuple
+        if not isinstance(now, _SIZE):
+            yield _place(module, attribute, module), attribute, now
+        elif (value := as_it_was(size)) != now:
             yield module, attribute, value
     for module, rule, names in sized if sized is not None else sized_modules(model):
         known = {local: name for local, name in names.items() if name in new}
         before, after = ({local: shapes[name] for local, name in known.items()} for shapes in (old, new))
         if before != after:
-            for attribute, value in rule(module, before, after).items():
-                if getattr(module, attribute) != value:
-                    yield module, attribute, value
+            for attribute, wanted in rule(module, before, after).items():
+                if getattr(module, attribute) != wanted:
+                    yield module, attribute, wanted
+
+
+class _Absent:
+    """In place of a module that lacks an attribute: it lacks it again, whatever the attribute is set to."""
+
+    def __init__(self, module: nn.Module) -> None:
+        vars(self)["module"] = module
+
+    def __getattr__(self, name: str) -> None:
+        return None
+
+    def __setattr__(self, name: str, value: object) -> None:
+        vars(self.module).pop(name, None)
+
+
+def as_built(model: nn.Module, built: nn.Module, names: Iterable[str]) -> None:
+    """Take the attributes of these names out of a model that ran, if the model as it was built holds no size there."""
+    for path, _, attribute in (name.rpartition(".") for name in names):
+        value = vars(built.get_submodule(path)).get(attribute)
+        if not isinstance(value, _SIZE):
+            setattr(_place(built.get_submodule(path), attribute, model.get_submodule(path)), attribute, value)
+
+
+_SIZE = (int, list, tuple)
+
+
+def _place(module: nn.Module, attribute: str, target: nn.Module) -> nn.Module | _Absent:
+    """What to set an attribute of the target on, so that it is there if it is in the module."""
+    return target if attribute in vars(module) else _Absent(target)
 
 
 def sized_modules(model: nn.Module) -> list[SizedModule]:

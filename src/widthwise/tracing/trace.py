@@ -13,7 +13,16 @@ from widthwise.errors import ConfigError, UntraceableModel
 from widthwise.subnet.resize import refresh, tensors_of
 from widthwise.tracing.follow import Draft, Flow
 from widthwise.tracing.follow.reasons import OUTPUT, TRAINING_OUTPUT, asked
-from widthwise.tracing.probe import Probe, as_example, check_made, check_model, independent_of, make_probe, making_on
+from widthwise.tracing.probe import (
+    Probe,
+    as_example,
+    check_made,
+    check_model,
+    did_not_run_again,
+    independent_of,
+    make_probe,
+    making_on,
+)
 from widthwise.tracing.proof import difference, prove
 from widthwise.tracing.rules import MODULE_RULES, RULES, unknown
 
@@ -31,7 +40,8 @@ def trace(model: nn.Module, example_inputs: Any, *, pin: Layers = (), unproved: 
     in another way, and in training mode where that uses or returns more); then random sub-networks are compared with
     the reference, in evaluation and, where it draws no random numbers, in training mode, and whatever does not hold is
     pinned with the reason. The model itself is not run and not changed: not its mode, gradients, hooks, buffers or the
-    state of the random numbers. Its hooks run on the copy; what they keep in objects of their own is overwritten.
+    state of the random numbers. Its hooks run on the copy; what they keep in objects of their own is overwritten, and a
+    model whose hooks write to the model itself through a closure is refused.
 
     Args:
         model: any eager module that takes tensors.
@@ -53,14 +63,7 @@ def trace(model: nn.Module, example_inputs: Any, *, pin: Layers = (), unproved: 
     with torch.inference_mode(False), torch.compiler.set_stance("force_eager"), making_on(torch.device("cpu")):
         probe = make_probe(model, as_example(example_inputs), home)
         check_made(model, probe.model)
-        with independent_of(model):
-            again = probe.run()
-        if difference(again, probe.outputs) > probe.tolerance:
-            raise UntraceableModel(
-                "A model must compute the same twice in evaluation mode, but the outputs of this one differ from run "
-                "to run for the same inputs, random seed and weights. Make its forward depend on its inputs alone."
-            )
-        _try_training(probe)
+        _run_again(model, probe)
         refused = modules_named(probe.model, pin)
         risked = modules_named(probe.model, unproved).keys() - refused.keys()
         flow = _follow(probe, refused)
@@ -73,9 +76,24 @@ def trace(model: nn.Module, example_inputs: Any, *, pin: Layers = (), unproved: 
         return replace(graph, sites=sites, notes=(*_notes(flow, probe), *_in_vain(graph, unproved)))
 
 
-def _try_training(probe: Probe) -> None:
-    """Find out whether the example runs in training mode, and whether it returns something else there."""
-    outputs = probe.run_in_training()
+def _run_again(model: nn.Module, probe: Probe) -> None:
+    """Find out whether the copy computes the same again; and whether the example runs in training mode, and whether it
+    returns something else there.
+
+    Raises:
+        UntraceableModel: it does not compute the same, or not at all, or on the model.
+    """
+    with independent_of(model, probe.model):
+        try:
+            again = probe.run()
+        except Exception as error:
+            raise did_not_run_again(error) from error
+        outputs = probe.run_in_training()
+    if difference(again, probe.outputs) > probe.tolerance:
+        raise UntraceableModel(
+            "A model must compute the same twice in evaluation mode, but the outputs of this one differ from run "
+            "to run for the same inputs, random seed and weights. Make its forward depend on its inputs alone."
+        )
     probe.branches = probe.trains and [t.shape[1:] for t in outputs] != [t.shape[1:] for t in probe.outputs]
 
 
@@ -106,13 +124,19 @@ def modules_named(model: nn.Module, layers: Layers) -> dict[str, str]:
 
 
 def _notes(flow: Flow, probe: Probe) -> tuple[str, ...]:
-    """A warning where weights stayed unused and training mode, which might use them, could not be run."""
-    if probe.trains or not flow.unused():
-        return ()
-    return (
-        "Some weights are not used in evaluation mode, and the example does not run in training mode "
-        f"({probe.training_error}). If training uses them (auxiliary heads), trace with an example that trains.",
-    )
+    """What the trace could not look at: weights that only training uses, where it does not run, and inner functions."""
+    notes = []
+    if not probe.trains and flow.unused():
+        notes.append(
+            "Some weights are not used in evaluation mode, and the example does not run in training mode "
+            f"({probe.training_error}). If training uses them (auxiliary heads), trace with an example that trains."
+        )
+    if flow.closed:
+        notes.append(
+            f"What runs in the functions that {', '.join(sorted({*flow.closed}))} calls is not followed, and its "
+            "multiply-adds are not counted. Write it with plain operations, if it has layers or costs much."
+        )
+    return tuple(notes)
 
 
 def _in_vain(graph: ChannelGraph, unproved: Layers) -> tuple[str, ...]:

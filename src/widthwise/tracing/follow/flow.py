@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from widthwise.channels import Reason
@@ -25,13 +24,14 @@ from widthwise.tracing.follow.found import Arithmetic, Call, Made, Pin, Split
 from widthwise.tracing.follow.held import HeldSizes
 from widthwise.tracing.follow.labels import Layers, along, as_vector, empty_vector, place, same_pattern, varying
 from widthwise.tracing.follow.reasons import CUT, FIXED, MIXED_AXES, odd
+from widthwise.tracing.probe.modes import Watching, operation_name
 
 __all__ = ["Call", "Flow", "Rule"]
 
 Rule = Callable[["Flow", "Call"], None]
 
 
-class Flow(TorchDispatchMode):
+class Flow(Watching):
     """Follows nodes through everything that runs inside ``with flow:``.
 
     Args:
@@ -52,7 +52,7 @@ class Flow(TorchDispatchMode):
         module_rules: Mapping[type[nn.Module], Rule] | None = None,
         followers: Mapping[int, int] | None = None,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.tensors = tensors
         self._module_rules = module_rules or {}
         self.followers = followers or {}
@@ -84,6 +84,8 @@ class Flow(TorchDispatchMode):
         self.made: list[Made] = []
         """What each module returned, in order."""
         self.splits: list[Split] = []
+        self.closed: list[str] = []
+        """Names of the operators that ran whose functions could not be looked into."""
         self.number = 0
         """How many operations ran so far."""
         self.operation = ""
@@ -152,10 +154,9 @@ class Flow(TorchDispatchMode):
         out = func(*args, **kwargs)
         if self._unseen:
             return out
-        arguments = {a.name: a.default_value for a in func._schema.arguments if a.has_default_value()}
-        arguments.update(zip((a.name for a in func._schema.arguments), args, strict=False))
-        arguments.update(kwargs)
-        call = Call(func._schema.name, arguments, out)
+        if not isinstance(func, torch._ops.OpOverload):
+            self.closed.append(operation_name(func))
+        call = Call(operation_name(func), _arguments(func, args, kwargs), out)
         self._apply(self._rule_of[func], call)
         self.number += 1
         self._weigh(call)
@@ -195,11 +196,13 @@ class Flow(TorchDispatchMode):
 
     def _rule(self, func: Any) -> Rule:
         """The rule of an operation; in place, it is that of the operation it is the in-place form of."""
-        name: str = func._schema.name
+        name = operation_name(func)
         for candidate in (name, name.removesuffix("_")):
             if candidate in self._rules:
                 return self._rules[candidate]
         space, _, base = name.removesuffix("_").partition("::")
+        if not base:
+            return self._fallback  # it calls functions, and what runs in them is not shown
         packet = getattr(getattr(torch.ops, space), base, None)
         overloads = [getattr(packet, o) for o in packet.overloads()] if packet is not None else []
         if any(torch.Tag.pointwise in o.tags for o in [func, *overloads]):
@@ -331,9 +334,20 @@ class Flow(TorchDispatchMode):
         self.arithmetic.append(Arithmetic(self.module, constant, tuple(a for a in axes if a.any())))
 
 
+def _arguments(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Every argument by its name in the schema; by its place where an operation has none."""
+    if not isinstance(func, torch._ops.OpOverload):
+        return {**{str(place): value for place, value in enumerate(args)}, **kwargs}
+    schema = func._schema.arguments
+    defaults = {a.name: a.default_value for a in schema if a.has_default_value()}
+    return {**defaults, **dict(zip((a.name for a in schema), args, strict=False)), **kwargs}
+
+
 def _has_parts(func: Any) -> bool:
     """Whether PyTorch makes an operation of others; such arrive whole where a forward turns inference mode on."""
-    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"))
+    return isinstance(func, torch._ops.OpOverload) and bool(
+        torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
+    )
 
 
 def _first(a: Tensor, b: Tensor) -> Tensor:

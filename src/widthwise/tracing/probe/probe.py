@@ -6,10 +6,10 @@ doubt, it is turned into double precision for a moment.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,8 +19,10 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from widthwise.errors import UntraceableModel
 from widthwise.subnet.resize import copy_structure, refresh, tensors_of
-from widthwise.tracing.probe.example import Example
-from widthwise.tracing.probe.nested import tensors_in
+from widthwise.tracing.probe.example import Example, Kind
+from widthwise.tracing.probe.independent import independent_of
+from widthwise.tracing.probe.modes import Watching
+from widthwise.tracing.probe.nested import results_in
 from widthwise.tracing.probe.refuse import check_inputs, check_outputs, did_not_copy, did_not_run
 from widthwise.tracing.probe.surroundings import buffers_kept, in_parts, making_on, quiet, random_state, widened
 
@@ -102,7 +104,7 @@ class Probe:
         try:
             with quiet(0), in_parts(model), making_on(self.home), buffers_kept(model):
                 example, before = self.example.twice(), random_state()
-                outputs = tensors_in(model(*example.args, **example.kwargs))
+                outputs = results_in(model(*example.args, **example.kwargs))
                 self.draws_numbers |= calm and random_state() != before
         except Exception as error:
             if self.trains:
@@ -115,12 +117,12 @@ class Probe:
         return outputs
 
     def run(self, model: nn.Module | None = None) -> list[Tensor]:
-        """Every tensor that a forward returns, in evaluation mode, without gradients and with fixed randomness."""
+        """What a forward returns, as tensors, in evaluation mode, without gradients and with fixed randomness."""
         model = self.model if model is None else model
         example = self.example.cast()  # a forward may change its input in place
         wide = widened(model) if self.widens else nullcontext()
         with quiet(0), in_parts(model), making_on(self.home), wide:
-            return tensors_in(model(*example.args, **example.kwargs))
+            return results_in(model(*example.args, **example.kwargs))
 
 
 def is_number(tensor: Tensor) -> bool:
@@ -190,15 +192,40 @@ def _copy(model: nn.Module, dtype: torch.dtype | None, dice: _Dice) -> nn.Module
 DOUBLE = 1e-8
 """Tolerance in double precision."""
 
-_ATTEMPTS: tuple[tuple[torch.dtype | None, bool, float], ...] = (
-    (torch.float32, True, 2e-5),
-    (torch.float32, False, 2e-5),
-    (torch.float64, True, DOUBLE),
-    (torch.float64, False, DOUBLE),
-    (None, False, 1e-3),
+_ATTEMPTS: tuple[tuple[torch.dtype | None, float], ...] = ((torch.float32, 2e-5), (torch.float64, DOUBLE), (None, 1e-3))
+"""Type and tolerance; the first that runs is used. ``None`` is the model's own type and weights, not random ones."""
+
+_DRAWN: tuple[frozenset[Kind], ...] = (
+    frozenset({"numbers", "bytes", "masks"}),
+    frozenset({"numbers", "bytes"}),
+    frozenset({"numbers"}),
+    frozenset(),
 )
-"""Type, whether the inputs are noise, and tolerance; the first that runs is used. ``None`` is the model's own type and
-weights, not random ones."""
+"""Which inputs are noise, in each type; the first that the forward takes."""
+
+
+def _attempts(example: Example) -> Iterator[tuple[torch.dtype | None, Collection[Kind], float]]:
+    """Type, what is drawn, and tolerance of each attempt, without those that are the same for this example."""
+    there = example.kinds()
+    for dtype, tolerance in _ATTEMPTS:
+        for drawn in dict.fromkeys(kinds & there for kinds in _DRAWN if dtype or not kinds):
+            yield dtype, drawn, tolerance
+
+
+class _Sizes(Watching):
+    """Notes whether what runs inside asks tensors how large others are to be, or what to do."""
+
+    _TAGS = (torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decided = False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.decided |= any(tag in getattr(func, "tags", ()) for tag in self._TAGS)
+        return func(*args, **(kwargs or {}))
 
 
 def make_probe(model: nn.Module, example: Example, home: torch.device) -> Probe:
@@ -211,13 +238,16 @@ def make_probe(model: nn.Module, example: Example, home: torch.device) -> Probe:
     check_inputs(inputs)
     failure: Exception | None = None
     rounded: Probe | None = None
-    for dtype, noise, tolerance in _ATTEMPTS:
+    for dtype, drawn, tolerance in _attempts(example):
         if dtype is None and rounded is not None:
             break
         try:
-            given, dice = (example.noise() if noise else example).cast(dtype), _Dice()
+            given, dice = example.noise(drawn).cast(dtype), _Dice()
             probe = Probe(_copy(model, dtype, dice), given, tolerance, home, dice)
-            probe.outputs = outputs = probe.run()
+            with independent_of(model, probe.model), _Sizes() as sizes:
+                probe.outputs = outputs = probe.run()
+            if "masks" in drawn and sizes.decided:
+                raise ArithmeticError("a mask may say how much there is to compute, or what")  # so it is not drawn
             if any(bool(t.isnan().any()) for t in outputs):
                 raise ArithmeticError("the outputs are not numbers (NaN)")  # random weights do not suit every model
         except UntraceableModel:

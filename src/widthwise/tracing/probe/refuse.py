@@ -1,20 +1,16 @@
 """What a model and an example must be before a trace can say anything true: every check, in one place.
 
 A layer that cannot be pruned is pinned, with a reason. Refused is only what cannot be traced at all, or what would
-give a network that is not what it seems: wrapped, quantised, without numbers, or not independent of the model. Every
-message states the rule, then what was got, then the remedy.
+give a network that is not what it seems: wrapped, quantised, without numbers, or (``independent.py``) not independent
+of the model. Every message states the rule, then what was got, then the remedy.
 """
 
 import copy
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from widthwise.errors import UntraceableModel
 from widthwise.subnet.resize import tensors_of
@@ -27,7 +23,7 @@ __all__ = [
     "check_outputs",
     "did_not_copy",
     "did_not_run",
-    "independent_of",
+    "did_not_run_again",
 ]
 
 _UNWRAP = "Pass {inner}, and wrap the small network instead."
@@ -194,6 +190,14 @@ def did_not_run(model: nn.Module, inputs: Any, failure: Exception | None) -> Unt
     )
 
 
+def did_not_run_again(failure: Exception) -> UntraceableModel:
+    """The error for a forward that failed when it was called once more."""
+    return UntraceableModel(
+        "A model must run as often as it is called, but the second forward of a copy raised "
+        f"{type(failure).__name__}: {failure}. Let its forward begin by resetting what it keeps from call to call."
+    )
+
+
 def did_not_copy(model: nn.Module, failure: Exception) -> UntraceableModel:
     """The error for a model that cannot be copied."""
     return UntraceableModel(
@@ -214,40 +218,3 @@ def _uncopyable(model: nn.Module) -> str:
             except Exception:
                 return f"because of attribute {name!r} of {path or 'the model'!r}, a {type(value).__name__}"
     return "because of its own __deepcopy__"
-
-
-class _Borrowed(TorchDispatchMode):
-    """Notes which of some tensors are operands of what runs inside."""
-
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._names = {id(t): name for name, t in tensors.items()}
-        self.found: set[str] = set()
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        leaves = tree_leaves((args, kwargs))
-        self.found.update(self._names[id(leaf)] for leaf in leaves if id(leaf) in self._names)
-        return func(*args, **(kwargs or {}))
-
-
-@contextmanager
-def independent_of(model: nn.Module) -> Iterator[None]:
-    """Run a copy of a model inside, and refuse it where it computes with tensors of the model itself.
-
-    A copy takes along modules and their attributes, but not what functions hold on to: a ``forward`` or a hook that
-    was set on an instance as a closure goes on using the parameters that it was made with, and so would every
-    sub-network.
-
-    Raises:
-        UntraceableModel: it does.
-    """
-    with _Borrowed(tensors_of(model)) as borrowed:
-        yield
-    if borrowed.found:
-        raise UntraceableModel(
-            f"A copy of a model must run on parameters of its own, but a copy of this one goes on using "
-            f"{', '.join(sorted(borrowed.found)[:3])} of the original, through a function that was set as a forward or "
-            "hook. Make it a method of the class, or reach the tensors through the module that the hook is given."
-        )

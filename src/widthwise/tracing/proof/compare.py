@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import widthwise.channels
 import widthwise.subnet
 from widthwise.channels import Axis, ChannelGraph, Reason, Site, Subnet
-from widthwise.subnet.resize import resized_copy, tensors_of
+from widthwise.subnet.resize import as_built, resized_copy, tensors_of
 from widthwise.subnet.shared import SharedSubnet, SuperNet
 from widthwise.tracing.follow.reasons import broken
 from widthwise.tracing.probe import DOUBLE, Probe, is_number
@@ -132,7 +132,9 @@ class Comparison:
     def _small(self, part: SharedSubnet) -> Iterator[nn.Module]:
         """The small network. In a copy, parameters of which nothing is removed are the probe's own."""
         if self.copied:
-            yield resized_copy(self.probe.model, part.parameters(), part.sizes)
+            small = resized_copy(self.probe.model, part.parameters(), part.sizes)
+            as_built(small, self.network.graph.model, part.sizes)  # its first forward is still to come
+            yield small
         else:
             with part.applied() as model:
                 yield model

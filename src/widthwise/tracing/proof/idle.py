@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from widthwise.tracing.follow import Held
 from widthwise.tracing.probe import Probe
+from widthwise.tracing.probe.modes import Watching, operation_name
 
 __all__ = ["idle_kinds"]
 
@@ -21,11 +21,11 @@ Step = tuple[str, tuple[Any, ...]]
 """An operation, the shapes of its tensors, and its other arguments as text."""
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(Watching):
     """Writes down what is executed inside, without the numbers in tensors."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.steps: list[Step] = []
 
     def __torch_dispatch__(
@@ -33,7 +33,7 @@ class _Recorder(TorchDispatchMode):
     ) -> Any:
         out = func(*args, **(kwargs or {}))
         seen = [tuple(x.shape) if isinstance(x, Tensor) else str(x) for x in tree_leaves([args, kwargs, out])]
-        self.steps.append((func._schema.name, tuple(seen)))
+        self.steps.append((operation_name(func), tuple(seen)))
         return out
 
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from widthwise.channels import Site, Subnet
 from widthwise.tracing.probe import Probe, is_number
+from widthwise.tracing.probe.modes import Watching, changes_operands, operation_name
 
 __all__ = ["Observation", "difference", "observe", "worst_difference"]
 
@@ -65,24 +65,24 @@ STEPS = frozenset({"aten::floor", "aten::ceil", "aten::round", "aten::trunc", "a
 """Operations whose results are no numbers, though of their type."""
 
 
-class _Decisions(TorchDispatchMode):
+class _Decisions(Watching):
     """Keeps each decision, and lets it be as in an earlier run where the grounds are the same but for rounding."""
 
     def __init__(self, made: list[Decision], earlier: list[Decision], tolerance: float) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._made, self._earlier, self._tolerance = made, earlier, tolerance
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         out = func(*args, **(kwargs or {}))
-        if not _decides(func._schema.name, out):
+        if not _decides(operation_name(func), out):
             return out
         decision, number = Decision(func, tree_leaves(_cloned((args, kwargs))), _cloned(out)), len(self._made)
         if not decision.grounds():
             return out
         self._made.append(decision)
-        if func._schema.is_mutable or number >= len(self._earlier):
+        if changes_operands(func) or number >= len(self._earlier):
             return out
         earlier = self._earlier[number]
         return _cloned(earlier.results) if earlier.alike(decision, self._tolerance) else out
