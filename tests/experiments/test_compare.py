@@ -208,6 +208,12 @@ def test_an_untrained_network_has_no_accuracy_to_drop_from(tmp_path: Path) -> No
     assert dict(zip(found.table().columns, found.table().rows[0], strict=True))["drop (points)"] == Spread(())
 
 
+def test_there_is_no_drop_where_nobody_looked_at_the_given_network(folder: Path) -> None:
+    """Methods that train a network of their own say nothing of the given one."""
+    table = replace(compared(folder), full_accuracy=None).table()
+    assert {row[table.columns.index("drop (points)")] for row in table.rows} == {Spread(())}
+
+
 def test_what_is_no_finished_run_is_passed_over(folder: Path) -> None:
     finished = [(arm.name, len(arm.runs)) for arm in compared(folder).arms]
     copies, cut = [folder / "l1" / name for name in ("seed-3-old", "seed-03")], folder / "random" / "seed-8"

@@ -12,7 +12,7 @@ from torch import nn
 from widthwise.channels import ChannelGraph
 from widthwise.cost import Budget, CostModel, Latency
 from widthwise.data import DataSource, ImageData, load_data
-from widthwise.errors import ConfigError, RunMismatch
+from widthwise.errors import ConfigError, CorruptRun, RunMismatch
 from widthwise.evaluate.modes import placement
 from widthwise.experiments.comparison import Comparison, compared, final_accuracy, runs_with
 from widthwise.experiments.rows import every_method, seeded
@@ -141,11 +141,20 @@ def _check_rows(methods: Mapping[str, Method], seeds: Sequence[int]) -> None:
 def _check_free(folder: Path) -> None:
     """The tables are written over those of before, and over nothing else."""
     tables = [path for ending in FORMATS.values() if (path := folder / f"{TABLES}{ending}").exists()]
-    if tables and not (folder / FULL).exists() and not runs_with("config.json", folder):
+    if tables and not (folder / FULL).exists() and not runs_with("config.json", folder) and not _ours(folder):
         raise RunMismatch(
             f"A comparison writes {tables[0].name} into its folder, but {folder} has one and no run of a comparison: "
             "it is somebody else's. Choose another folder, or move the file."
         )
+
+
+def _ours(folder: Path) -> bool:
+    """Whether the table in a folder is a comparison's, whose runs have been deleted since."""
+    try:
+        table = read_json(folder / f"{TABLES}.json")
+    except CorruptRun:
+        return False
+    return isinstance(table, dict) and table.keys() >= {"title", "rows"}
 
 
 def _check_alike(

@@ -77,10 +77,8 @@ OPTIONAL = (
 
 
 def _row(arm: Arm, full: float | None) -> tuple[Cell, ...]:
-    def drop(run: RunRecord) -> float | None:
-        if full is None and _from_scratch(run):
-            return None
-        return 100 * ((_accuracy(run, "before") if full is None else full) - final_accuracy(run))
+    def drop(run: RunRecord) -> float | None:  # of one network for all rows, and not of one that a method trained
+        return None if full is None else 100 * (full - final_accuracy(run))
 
     def share(metric: str) -> Callable[[RunRecord], float]:
         return lambda run: 100 - 100 * _figure(run, "after", metric) / _figure(run, "before", metric)

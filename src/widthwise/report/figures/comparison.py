@@ -58,7 +58,7 @@ def accuracy_figure(runs: Sequence[Summary]) -> Figure:
         )
     panel.set_yticks(range(len(runs)), [shortened(run.name, 22) for run in runs])
     panel.set_ylim(len(runs) - 0.5, -0.5)
-    panel.margins(x=0.12)
+    panel.margins(x=0.2)  # room for the figures beside the dots
     tested = all(run.test is not None for run in runs if run.accuracy is not None)
     panel.set_xlabel("test accuracy (%)" if tested else "accuracy (%), on test images where there are any")
     legend(panel, 2)
